@@ -1,0 +1,158 @@
+"""What a task, a model, a backend and a program promise each other. Read this before adding one.
+
+    task.load_model(case, resources)  -> Model           once a model
+    backend.refuses(case)             -> reasons         before anything is built
+    backend.build(case, model, ...)   -> Program         once a (model, backend, precision, quantization)
+    task.evaluate(predict, ...)       -> Outcomes        accuracy
+    program.feed / run / fetch                           latency: only `run` is timed
+
+Imports neither torch nor transformers: a Model carries them as opaque objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_perfq.core.case import Case
+from pytest_perfq.core.measurement import Outcomes, Score
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+# What an evaluation calls: a batch of int64 arrays [batch, seq] in, logits by output name as float32 arrays out.
+Predict = Callable[["Batch"], Arrays]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One padded input batch on the host.
+
+    arrays: input name (input_ids, attention_mask and, where the model takes it, token_type_ids) -> int64 [batch, seq];
+    rows are padded on the right with mask 0. lengths: real tokens of each row, [batch].
+    """
+
+    arrays: Arrays
+    lengths: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.arrays["input_ids"].shape
+        return int(rows), int(columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Where a run finds things and what it is allowed to do.
+
+    data: a mirror folder `DIR/<name>/<split>.parquet`, or None for the hub. cache: folder for checkpoints, exports and
+    generated data, keyed by content. pickle: whether weights may load from pickle files. threads: of every CPU backend.
+    progress: called with one line a person reads ("training synthetic:bert on squad, 12 s").
+    """
+
+    cache: Path
+    data: Path | None = None
+    pickle: bool = False
+    threads: int = 1
+    progress: Callable[[str], None] = field(default=lambda line: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded fp32 model with its head, in eval mode on the CPU, attention 'eager'.
+
+    module: transformers.PreTrainedModel. tokenizer: PreTrainedTokenizerFast. config: PretrainedConfig. key: hex digest of
+    weights and configuration (what caches are keyed by). inputs: names in the order of the module's forward. outputs: logit
+    names in the order the head gives them ('start_logits', 'end_logits', or 'logits'). max_positions: longest sequence.
+    vocab_size: of the embedding. bytes: of the weights.
+    """
+
+    module: Any
+    tokenizer: Any
+    config: Any
+    key: str
+    source: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    max_positions: int
+    vocab_size: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """A split of a data set as rows in the hub's columns.
+
+    rows: one mapping an example. key: hex digest of their content. labels: class names where the data set has classes.
+    """
+
+    name: str
+    split: str
+    rows: Sequence[Mapping[str, Any]]
+    key: str
+    labels: tuple[str, ...] = ()
+
+
+class Program(Protocol):
+    """A model made ready on one device. `facts`, `bytes` and `load_ns` are known once it is built."""
+
+    facts: dict[str, str | int | float | bool]
+    bytes: int
+
+    def feed(self, batch: Batch) -> Any:
+        """The batch where the program wants it (device tensors, bound buffers). Not timed."""
+
+    def run(self, feed: Any) -> Any:
+        """One forward pass. Timed. On cuda it may return before the device is done."""
+
+    def fetch(self, output: Any) -> Arrays:
+        """Logits by the model's output names as float32 host arrays, waiting for the device if need be. Not timed."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has done everything asked of it; returns at once on cpu."""
+
+    def close(self) -> None:
+        """Give memory back. Nothing may be called afterwards."""
+
+
+class Backend(Protocol):
+    """Makes programs. One file in backends/ with a constant BACKEND, or an entry point in `perfq.backends`."""
+
+    name: str
+
+    def refuses(self, case: Case) -> list[str]:
+        """Why this case cannot be built here, one sentence each; empty when it can. Cheap: builds and loads nothing.
+        Unknown options of `case.backend` raise UsageError instead."""
+
+    def build(self, case: Case, model: Model, resources: Resources, calibration: Callable[[], Iterator[Batch]]) -> Program:
+        """The program of a case that was not refused. Raises BuildError. calibration: gives batches of real examples of
+        the calibration split, `case.quantization.calibration_samples` in all; called only by static quantization."""
+
+
+class Task(Protocol):
+    """What a model is asked to do and how it is scored. One file in tasks/ with a constant TASK."""
+
+    name: str
+    metrics: tuple[str, ...]  # built in; the first is the primary one
+
+    def load_model(self, case: Case, resources: Resources) -> Model:
+        """The model with this task's head. Raises Unavailable (hub), UsageError (head does not fit)."""
+
+    def examples(self, case: Case, split: str, resources: Resources) -> Examples:
+        """All examples of a split. Raises Unavailable (hub), DataError (columns missing)."""
+
+    def batches(self, case: Case, model: Model, examples: Examples, batch_size: int) -> Iterator[Batch]:
+        """Encoded batches of the examples in order, as `evaluate` feeds them; for calibration."""
+
+    def evaluate(self, case: Case, model: Model, examples: Examples, predict: Predict, batch_size: int) -> Outcomes:
+        """Predictions, margins and per-example columns for every example. Raises ProgramError for logits that are not
+        finite or not of the promised shape."""
+
+    def scores(self, case: Case, examples: Examples, outcomes: Outcomes) -> tuple[Score, ...]:
+        """The metrics of `case.metrics` (the task's own where empty) from the outcomes; the first is primary."""
+
+    def token_lengths(self, case: Case, model: Model, examples: Examples) -> tuple[int, ...]:
+        """Real tokens of each encoded example, for latency batches with the data set's own lengths."""

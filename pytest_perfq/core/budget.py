@@ -1,0 +1,160 @@
+"""Promises: what a case must keep, where each promise holds, and which entry of a list wins.
+
+Knows no measurement: judging is verdict.py's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_perfq.core.case import Case
+from pytest_perfq.errors import UnknownName, UsageError
+
+AXES = ("task", "dataset", "model", "backend", "device", "precision", "quantization", "padding", "batch_size", "seq_len", "tp", "pp", "kind")
+# What --perf-gpu asserts and `where={"gpu": ...}` matches; "cpu" stands for a run without one.
+GPUS = ("cpu", "t4", "v100", "p100", "a2", "a10", "a10g", "a16", "a30", "a40", "a100", "l4", "l40", "l40s", "h100", "h200", "b200", "rtx3090", "rtx4090", "rtx5090")  # fmt: skip
+RULES = ("min_score", "max_drop", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_speedup", "max_slowdown", "max_bytes")
+Where = Mapping[str, Any]
+
+
+def _one(pattern: object, value: object) -> bool:
+    if pattern is None or value is None:
+        return pattern is value
+    if isinstance(pattern, str) and ("*" in pattern or "?" in pattern):
+        # Not fnmatch: brackets are part of names here (`int8-dynamic[MatMul]`).
+        glob = "".join(".*" if char == "*" else "." if char == "?" else re.escape(char) for char in pattern)
+        return re.fullmatch(glob, str(value)) is not None
+    return str(pattern) == str(value)
+
+
+def matches(where: Where, axes: Mapping[str, Any]) -> bool:
+    """Whether every pattern of `where` fits. A pattern is a value, a glob with * and ?, or a list of such (any)."""
+    return all(
+        any(_one(one, axes.get(key)) for one in (wanted if isinstance(wanted, (list, tuple, set)) else (wanted,)))
+        or (key in ("backend", "task") and _bare(wanted, axes.get(key)))
+        for key, wanted in where.items()
+    )
+
+
+def _bare(wanted: object, value: object) -> bool:
+    """`ort` also means every `ort[...]`."""
+    name = str(value).partition("[")[0]
+    return any(one == name for one in (wanted if isinstance(wanted, (list, tuple, set)) else (wanted,)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What is promised for the cases that `where` describes (all, when it is empty).
+
+    min_score: at least, of `metric` (None: the task's primary one). max_drop: at most below the fp32 original, absolute.
+    p50_ms, p90_ms, p95_ms, p99_ms: milliseconds a call, decided by the binomial rule. min_speedup: over the original, a
+    ratio. max_slowdown: against the baseline, a fraction (0.05 is 5 %). max_bytes: of the model.
+    """
+
+    where: Where = field(default_factory=dict)
+    metric: str | None = None
+    min_score: float | None = None
+    max_drop: float | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    min_speedup: float | None = None
+    max_slowdown: float | None = None
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for key, wanted in self.where.items():
+            if key not in (*AXES, "gpu"):
+                raise UnknownName("axis in a budget's where", key, (*AXES, "gpu"))
+            if key == "gpu":
+                for one in wanted if isinstance(wanted, (list, tuple, set)) else (wanted,):
+                    if "*" not in str(one) and one not in GPUS:
+                        raise UnknownName("gpu", str(one), GPUS)
+        given = self.limits()
+        if not given:
+            raise UsageError(f"a budget{self.label} promises nothing; give one of {', '.join(RULES)}")
+        for rule, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+                raise UsageError(f"{rule} of a budget{self.label} is {value!r}; give a number")
+            if value < 0 and rule != "min_score":
+                raise UsageError(f"{rule} of a budget{self.label} is {value}; it cannot be negative")
+
+    @property
+    def label(self) -> str:
+        """How messages name this entry."""
+        return f" where {', '.join(f'{key}={value}' for key, value in self.where.items())}" if self.where else " for every case"
+
+    def limits(self) -> dict[str, float]:
+        """Rule -> limit, of the promises made."""
+        return {rule: getattr(self, rule) for rule in RULES if getattr(self, rule) is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        return {"where": dict(self.where), "metric": self.metric, **self.limits()}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One promise as it stands for one case: the rule, its value, the metric it is about, the entry that made it."""
+
+    rule: str
+    value: float
+    metric: str | None
+    entry: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rule": self.rule, "value": self.value, "metric": self.metric, "entry": self.entry}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Limit:
+        return cls(**values)
+
+
+def limits_for(budgets: Sequence[Budget], case: Case, gpu: str) -> tuple[Limit, ...]:
+    """The promises for one case. Entries cascade: the more specific (more keys in `where`), and among equals the later,
+    overrides field by field. gpu: the asserted or found GPU, "cpu" without one."""
+    axes = {**case.axes(), "gpu": gpu}
+    found: dict[tuple[str, str | None], Limit] = {}
+    order = sorted(range(len(budgets)), key=lambda index: (len(budgets[index].where), index))
+    for index in order:
+        budget = budgets[index]
+        if not matches(budget.where, axes):
+            continue
+        for rule, value in budget.limits().items():
+            metric = budget.metric if rule in ("min_score", "max_drop") else None
+            found[rule, metric] = Limit(rule, value, metric, f"budget {index + 1}{budget.label}")
+    return tuple(found.values())
+
+
+def check_used(budgets: Sequence[Budget], cases: Iterable[Case], floating: Iterable[str] = ("gpu",)) -> None:
+    """Raises UsageError for a budget that matches no case. floating: keys that depend on the machine of the run, such as
+    the gpu, and so are not held against the entry."""
+    floating = set(floating)
+    open_entries = {
+        index: {key: value for key, value in budget.where.items() if key not in floating}
+        for index, budget in enumerate(budgets)
+        if any(key not in floating for key in budget.where)
+    }
+    if not open_entries:
+        return
+    seen: set[tuple[Any, ...]] = set()
+    keys = sorted({key for where in open_entries.values() for key in where})
+    for case in cases:
+        axes = case.axes()
+        # Cases that agree on the keys that budgets ask about match the same budgets: look at each combination once.
+        point = tuple(axes[key] for key in keys)
+        if point in seen:
+            continue
+        seen.add(point)
+        for index in [index for index, where in open_entries.items() if matches(where, axes)]:
+            del open_entries[index]
+        if not open_entries:
+            return
+    index, where = next(iter(open_entries.items()))
+    raise UsageError(
+        f"budget {index + 1}{budgets[index].label} matches no case of its sweep; values of "
+        + "; ".join(f"{key}: {', '.join(sorted({str(point[keys.index(key)]) for point in seen}))}" for key in where)
+    )

@@ -1,0 +1,50 @@
+"""Everything that can go wrong and is somebody's to mend. Every message names the thing, gives both values and ends
+with the next step. This module knows nothing else of the package."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PerfqError(Exception):
+    """The root: an error with one clear sentence for a person."""
+
+
+class UsageError(PerfqError):
+    """What was asked for cannot be: a bad option, sweep, budget or model."""
+
+
+class UnknownName(UsageError):
+    """A name that nothing answers to. Offers the nearest known one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.55)
+        meant = f"; did you mean {near[0]!r}?" if near else ";"
+        super().__init__(f"unknown {kind} {name!r}{meant} known: {', '.join(known) or 'none'}{'; ' + hint if hint else ''}")
+        self.kind, self.name, self.known = kind, name, known
+
+
+class Unavailable(PerfqError):
+    """Something that must be fetched (a hub's model, data set or metric) and cannot be had from here. Items skip."""
+
+
+class DataError(PerfqError):
+    """A data set that is here but is not what the task needs."""
+
+
+class BuildError(PerfqError):
+    """A backend could not make a program of the model, or the program is not faithful to it."""
+
+
+class ProgramError(PerfqError):
+    """A program ran and what came out cannot be used: not finite, wrong shape, out of memory."""
+
+
+class StoreError(PerfqError):
+    """The history database cannot be read or written as asked."""
+
+
+class BaselineError(PerfqError):
+    """A stored baseline is missing, torn or newer than this version reads."""
