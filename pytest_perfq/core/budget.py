@@ -13,9 +13,9 @@ from typing import Any
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import UnknownName, UsageError
 
-AXES = ("task", "dataset", "model", "backend", "device", "precision", "quantization", "padding", "batch_size", "seq_len", "tp", "pp", "kind")
+AXES = tuple("task dataset model backend device precision quantization padding batch_size seq_len tp pp kind".split())
 # What --perf-gpu asserts and `where={"gpu": ...}` matches; "cpu" stands for a run without one.
-GPUS = ("cpu", "t4", "v100", "p100", "a2", "a10", "a10g", "a16", "a30", "a40", "a100", "l4", "l40", "l40s", "h100", "h200", "b200", "rtx3090", "rtx4090", "rtx5090")  # fmt: skip
+GPUS = tuple("cpu t4 v100 p100 a2 a10 a10g a16 a30 a40 a100 l4 l40 l40s h100 h200 b200 rtx3090 rtx4090 rtx5090".split())
 RULES = ("min_score", "max_drop", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_speedup", "max_slowdown", "max_bytes")
 Where = Mapping[str, Any]
 

@@ -115,5 +115,7 @@ class Case:
             given["quantization"] = Quantization.from_json(given["quantization"])
         case = cls(**given)
         if "id" in values and values["id"] != case.id:
-            raise UsageError(f"case {values['id']!r} holds the fields of {case.id!r}; its record was edited or is of another version")
+            raise UsageError(
+                f"case {values['id']!r} holds the fields of {case.id!r}; its record was edited or is of another version"
+            )
         return case

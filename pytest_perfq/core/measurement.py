@@ -143,7 +143,16 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: crosses processes and ends in stores."""
-        plain = ("model_bytes", "original_bytes", "peak_memory_bytes", "load_ns", "first_call_ns", "facts", "churn", "unmeasured")
+        plain = (
+            "model_bytes",
+            "original_bytes",
+            "peak_memory_bytes",
+            "load_ns",
+            "first_call_ns",
+            "facts",
+            "churn",
+            "unmeasured",
+        )
         return {
             "case": self.case.to_json(),
             "fingerprint": self.fingerprint.to_json(),

@@ -99,7 +99,7 @@ def Dynamic(*operators: str, **options: Any) -> Quantization:
 
 def Static(*operators: str, **options: Any) -> Quantization:
     """Static quantization of these ONNX operator types: `Static("MatMul", exclude=["layernorm"])`."""
-    return Quantization(approach="static", operators=operators, **_tuples(options))
+    return Quantization(**_tuples(options), approach="static", operators=operators)
 
 
 def _tuples(options: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,9 @@ class Spec:
             if right is float and type(value) is int:
                 value = float(value)
             if right is not None and type(value) is not right:
-                raise UsageError(f"option {key} of {kind} {self.name} is {value!r}; it takes a {right.__name__} such as {default!r}")
+                raise UsageError(
+                    f"option {key} of {kind} {self.name} is {value!r}; it takes a {right.__name__} such as {default!r}"
+                )
             values[key] = value
         return values
 
