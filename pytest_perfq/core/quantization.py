@@ -89,7 +89,7 @@ class Quantization:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Quantization:
         """The inverse of to_json."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        return cls(**_tuples(values))
 
 
 def Dynamic(*operators: str, **options: Any) -> Quantization:
@@ -103,7 +103,7 @@ def Static(*operators: str, **options: Any) -> Quantization:
 
 
 def _tuples(options: dict[str, Any]) -> dict[str, Any]:
-    known = [field.name for field in fields(Quantization) if field.name not in ("approach", "operators")]
+    known = [field.name for field in fields(Quantization)]
     for key in options:
         if key not in known:
             raise UnknownName("quantization field", key, known)
