@@ -1,0 +1,73 @@
+"""onnxruntime: `ort` on cpu and cuda, `ort[provider=tensorrt]` on cuda.
+
+Options: opset (11 to what torch exports; 17), level (graph optimization 0, 1, 2, 99; 99), optimizer (fuse with onnxruntime's
+transformers optimizer; true), provider (cpu, cuda, tensorrt; empty: that of the device). Here stands what is refused;
+`_onnx` makes the files and the program.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+
+from pytest_perfq.backends import _refusals
+from pytest_perfq.backends._onnx import options
+from pytest_perfq.contracts import Batch, Model, Program, Resources
+from pytest_perfq.core.case import Case
+from pytest_perfq.errors import UsageError
+
+NEEDED = ("onnxruntime", "onnx", "onnxscript", "sympy")
+
+
+class Ort:
+    name = "ort"
+
+    def refuses(self, case: Case) -> list[str]:
+        asked = options.read(case)
+        missing = [name for name in NEEDED if find_spec(name) is None]
+        if missing:
+            extra = "onnxruntime" if case.device == "cpu" else "onnxruntime-gpu"
+            return [f"backend ort needs {', '.join(missing)}: pip install 'pytest-perfq[{extra}]'"]
+        _check_opset(asked)
+        return _refusals.one_device(case) + _provider(asked) + _precision(case, asked)
+
+    def build(self, case: Case, model: Model, resources: Resources, calibration: Callable[[], Iterator[Batch]]) -> Program:
+        from pytest_perfq.backends._onnx import pipeline
+
+        return pipeline.build(pipeline.Walk(case, options.read(case), model, resources, calibration))
+
+
+def _check_opset(asked: options.Options) -> None:
+    if asked.opset == options.DEFAULT_OPSET:
+        return  # the common case loads no framework
+    from pytest_perfq.backends._onnx.export import OLDEST_OPSET, newest_opset
+
+    if not OLDEST_OPSET <= asked.opset <= newest_opset():
+        raise UsageError(f"opset of backend ort is {asked.opset}; torch exports {OLDEST_OPSET} to {newest_opset()} here")
+
+
+def _provider(asked: options.Options) -> list[str]:
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    if asked.provider_name in available:
+        return []
+    return [
+        f"onnxruntime {onnxruntime.__version__} has no {asked.provider_name}, only {', '.join(available)}: "
+        "install onnxruntime-gpu with its libraries, or use device cpu"
+    ]
+
+
+def _precision(case: Case, asked: options.Options) -> list[str]:
+    if case.precision == "bf16":
+        return ["onnxruntime has no bf16 kernels for these models: use precision fp16 on cuda, or fp32"]
+    if asked.provider == "cpu":
+        return _refusals.cpu_precision(case)
+    if asked.provider == "tensorrt" and case.precision == "fp32" and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0":
+        # TensorRT builds with TF32 on, and onnxruntime has no option that turns it off.
+        return ["TensorRT computes fp32 in TF32: use precision tf32, or set NVIDIA_TF32_OVERRIDE=0 for true fp32"]
+    return []
+
+
+BACKEND = Ort()

@@ -1,0 +1,41 @@
+"""One suite over every backend that the registry knows: what contracts.py promises, held against transformers itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_models import HEADS, eager_logits, make_batch, make_case, make_model, no_calibration
+
+from pytest_perfq import registry
+
+BACKENDS = sorted(registry.names("backend"))
+# Rows of these lengths in batches of this many columns; none of them is a shape that a backend was traced or checked at.
+SHAPES = [((6,), 6), ((9, 4), 9), ((1, 30, 12, 30), 30), ((64,), 64), ((20, 50), 60)]
+
+
+def build(name, case, model, resources):
+    backend = registry.load("backend", name)
+    reasons = backend.refuses(case)
+    if reasons:
+        pytest.skip("; ".join(reasons))
+    return backend.build(case, model, resources, no_calibration)
+
+
+@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("family", ["bert", "distilbert", "electra"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_logits_are_those_of_transformers(name, family, task, shared_resources):
+    model = make_model(family, task)
+    program = build(name, make_case(name, task), model, shared_resources)
+    for lengths, columns in SHAPES:
+        batch = make_batch(model, lengths, columns)
+        got = program.fetch(program.run(program.feed(batch)))
+        program.synchronize()
+        wanted = eager_logits(model, batch)
+        assert list(got) == list(model.outputs)
+        for output, true in wanted.items():
+            assert got[output].dtype == np.float32
+            assert got[output].shape == true.shape
+            real = batch.arrays["attention_mask"].astype(bool) if true.shape[:2] == batch.shape else slice(None)
+            np.testing.assert_allclose(got[output][real], true[real], atol=2e-5, rtol=2e-5)
+    program.close()
