@@ -59,7 +59,9 @@ class Case:
     @property
     def id(self) -> str:
         """Such as `squad/distilbert/ort@cpu/int8-dynamic[Add,MatMul]/b8/s128`, or `.../accuracy-n1000`."""
-        data = self.dataset.rpartition("/")[2].replace(":", "-")
+        # The embedded default is another data set for each task.
+        data = f"synthetic-{self.task.name}" if self.dataset == "synthetic" else self.dataset.rpartition("/")[2]
+        data = data.replace(":", "-")
         if self.split != "validation":
             data += f"@{self.split}"
         if self.task.options:

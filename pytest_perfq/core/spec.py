@@ -72,9 +72,8 @@ class Spec:
             if right is float and type(value) is int:
                 value = float(value)
             if right is not None and type(value) is not right:
-                raise UsageError(
-                    f"option {key} of {kind} {self.name} is {value!r}; it takes a {right.__name__} such as {default!r}"
-                )
+                wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}[right]
+                raise UsageError(f"option {key} of {kind} {self.name} is {value!r}; it takes {wanted}, such as {_text(default)}")
             values[key] = value
         return values
 

@@ -1,0 +1,211 @@
+"""A product of axes with constraints and budgets; iterates cases; decorates a test function or class.
+
+Knows no machine: what `device="auto"` stands for is told to `cases`. Knows no pytest: the decorator leaves the sweep on
+the function, and the plugin finds it there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pytest_perfq import registry
+from pytest_perfq.core.budget import AXES, Budget, Limit, check_used, limits_for, matches
+from pytest_perfq.core.case import DEVICES, PADDINGS, PRECISIONS, Case
+from pytest_perfq.core.quantization import Quantization
+from pytest_perfq.core.spec import Spec
+from pytest_perfq.errors import UnknownName, UsageError
+
+ATTRIBUTE = "__perfq_sweep__"
+T = TypeVar("T")
+
+# Axis -> its values when a suite is silent. The order is that of the walk: a program's accuracy first, then its latencies.
+DEFAULTS: dict[str, Any] = {
+    "task": None,
+    "model": None,
+    "dataset": "synthetic",
+    "device": "auto",
+    "backend": "eager",
+    "precision": "fp32",
+    "quantization": None,
+    "tp": 1,
+    "pp": 1,
+    "padding": "full",
+    "batch_size": 1,
+    "seq_len": 128,
+}
+FIELDS: dict[str, Any] = {
+    "samples": None,
+    "metrics": (),
+    "split": "validation",
+    "calibration_split": "train",
+    "exclude": (),
+    "budgets": (),
+    "accuracy": True,
+    "latency": True,
+}
+
+
+def model_label(source: str) -> str:
+    """What a model is called in ids: the last part of a hub id or folder, the module of a package, `synthetic-NAME`."""
+    kind, separator, rest = source.partition(":")
+    if separator and kind in ("synthetic", "finetuned"):
+        return f"{kind}-{model_label(rest)}"
+    if separator and kind == "package":
+        return rest.partition("/")[0]
+    return os.path.basename(source.rstrip("/")) or source
+
+
+def _values(axis: str, value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    values = list(value) if isinstance(value, (list, tuple, set, range)) else [value]
+    if not values:
+        raise UsageError(f"empty sweep: axis {axis} has no values; give at least one")
+    return values
+
+
+def _positive(axis: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{axis} is {value!r}; give a whole number of at least 1")
+    return value
+
+
+def _known(axis: str, value: Any, known: Sequence[str]) -> str:
+    if value not in known:
+        raise UnknownName(axis, str(value), known)
+    return str(value)
+
+
+def _quantization(value: Any) -> Quantization | None:
+    if value is None or isinstance(value, Quantization):
+        return value
+    raise UsageError(f"quantization is {value!r}; give None, Dynamic(...), Static(...) or a Quantization")
+
+
+def _registered(kind: str, value: Any) -> Spec:
+    spec = Spec.parse(value)
+    registry.check(kind, spec.name)
+    return spec
+
+
+def _model(value: Any) -> tuple[str, str]:
+    if isinstance(value, tuple):
+        label, source = value
+        return str(label), str(source)
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"model is {value!r}; give a hub id, a folder, package:MODULE/PATH or synthetic:NAME")
+    return model_label(value), value
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "task": lambda value: _registered("task", value),
+    "model": _model,
+    "dataset": str,
+    "device": lambda value: _known("device", value, (*DEVICES, "auto")),
+    "backend": lambda value: _registered("backend", value),
+    "precision": lambda value: _known("precision", value, PRECISIONS),
+    "quantization": _quantization,
+    "tp": lambda value: _positive("tp", value),
+    "pp": lambda value: _positive("pp", value),
+    "padding": lambda value: _known("padding", value, PADDINGS),
+    "batch_size": lambda value: _positive("batch_size", value),
+    "seq_len": lambda value: _positive("seq_len", value),
+}
+
+
+class Sweep:
+    """Every combination of the axes, as cases.
+
+    task, dataset, model, backend, device, precision, quantization, padding, batch_size, seq_len, tp, pp: one value or a
+    list of them; model may also map labels to sources. samples, metrics, split, calibration_split: for every case.
+    exclude: `where` patterns of combinations to leave out. budgets: promises, later and more specific entries override.
+    accuracy, latency: which kinds of case to make. Raises UsageError, UnknownName.
+
+    Accuracy is one case for each (model, backend, precision, quantization), followed by its latency cases, one for each
+    (padding, batch_size, seq_len).
+    """
+
+    def __init__(self, **given: Any) -> None:
+        for name in given:
+            if name not in DEFAULTS and name not in FIELDS:
+                raise UnknownName("axis", name, (*DEFAULTS, *FIELDS))
+        for name in ("task", "model"):
+            if given.get(name) is None:
+                raise UsageError(f"a sweep needs a {name}; known tasks: {', '.join(sorted(registry.names('task')))}")
+        self.axes = {axis: self._axis(axis, given.get(axis, default)) for axis, default in DEFAULTS.items()}
+        self.fields = {name: given.get(name, default) for name, default in FIELDS.items()}
+        self.fields["metrics"] = tuple(_values("metrics", self.fields["metrics"])) if self.fields["metrics"] else ()
+        if self.fields["samples"] is not None:
+            _positive("samples", self.fields["samples"])
+        self.exclude = tuple(self.fields.pop("exclude"))
+        self.budgets = self._budgets(self.fields.pop("budgets"))
+        for where in self.exclude:
+            for key in where:
+                if key not in AXES:
+                    raise UnknownName("axis in exclude", key, AXES)
+        self._cases: dict[tuple[str, str], tuple[Case, ...]] = {}
+
+    @staticmethod
+    def _axis(axis: str, value: Any) -> list[Any]:
+        values = [_READ[axis](one) for one in _values(axis, value)]
+        for first, second in itertools.combinations(values, 2):
+            if first == second or (axis == "model" and first[0] == second[0]):
+                hint = "; name them apart with a mapping label -> source" if axis == "model" and first != second else ""
+                raise UsageError(f"axis {axis} holds {first!r} and {second!r}: the same case twice{hint or '; keep one'}")
+        return values
+
+    @staticmethod
+    def _budgets(budgets: Any) -> tuple[Budget, ...]:
+        entries: tuple[Budget, ...] = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
+        for entry in entries:
+            if not isinstance(entry, Budget):
+                raise UsageError(f"budgets holds {entry!r}; give Budget(...) entries")
+        return entries
+
+    def __call__(self, target: T) -> T:
+        """Decorates a test function or class that takes `case` and `perfq`."""
+        setattr(target, ATTRIBUTE, self)
+        return target
+
+    def cases(self, accuracy_device: str = "cpu", latency_device: str = "cpu") -> tuple[Case, ...]:
+        """All cases in the order of the walk. The two devices are what 'auto' stands for. Raises UsageError for an empty
+        sweep and for a budget that matches none of the cases."""
+        key = (accuracy_device, latency_device)
+        if key not in self._cases:
+            cases = tuple(self._generate(accuracy_device, latency_device))
+            if not cases:
+                raise UsageError(f"empty sweep: its exclude entries {list(self.exclude)} leave no case; take one out")
+            # On a machine without the device asked for, entries about it are idle, not wrong.
+            floating = {"gpu"} | ({"device"} if "auto" in self.axes["device"] else set())
+            check_used(self.budgets, cases, floating)
+            self._cases[key] = cases
+        return self._cases[key]
+
+    def _generate(self, accuracy_device: str, latency_device: str) -> Iterator[Case]:
+        fields = {name: self.fields[name] for name in ("samples", "metrics", "split", "calibration_split")}
+        names = list(DEFAULTS)[: list(DEFAULTS).index("padding")]
+        shapes = list(itertools.product(self.axes["padding"], self.axes["batch_size"], self.axes["seq_len"]))
+        for values in itertools.product(*(self.axes[name] for name in names)):
+            point = dict(zip(names, values, strict=True)) | fields
+            point["model_name"], point["model"] = point["model"]
+            auto = point["device"] == "auto"
+            if self.fields["accuracy"]:
+                yield from self._kept(point | ({"device": accuracy_device} if auto else {}))
+            if not self.fields["latency"]:
+                continue
+            device = {"device": latency_device} if auto else {}
+            for padding, batch_size, seq_len in shapes:
+                shape = {"padding": padding, "batch_size": batch_size, "seq_len": seq_len}
+                yield from self._kept(point | device | shape)
+
+    def _kept(self, point: dict[str, Any]) -> Iterator[Case]:
+        case = Case(**point)
+        if not (self.exclude and any(matches(where, case.axes()) for where in self.exclude)):
+            yield case
+
+    def limits(self, case: Case, gpu: str) -> tuple[Limit, ...]:
+        """The promises for one case on this GPU ('cpu' without one)."""
+        return limits_for(self.budgets, case, gpu)

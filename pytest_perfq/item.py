@@ -1,0 +1,172 @@
+"""One item: is it refused, unavailable, already measured or to be measured; judged; and what pytest shall do with it.
+
+Knows no pytest: it says 'skip' or 'fail' with a message, and the plugin does so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_perfq.errors import PerfqError, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from pytest_perfq.baselines import Baseline
+    from pytest_perfq.core.budget import Limit
+    from pytest_perfq.core.case import Case
+    from pytest_perfq.core.measurement import Measurement
+    from pytest_perfq.core.sweep import Sweep
+    from pytest_perfq.core.verdict import Verdict
+    from pytest_perfq.runner import Workbench
+    from pytest_perfq.settings import Settings
+    from pytest_perfq.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the plugin shall do. record: plain JSON for the store, None when there is nothing to remember."""
+
+    message: str = ""
+    skipped: bool = False
+    failed: bool = False
+    record: dict[str, Any] | None = None
+    properties: list[tuple[str, str | float]] = field(default_factory=list)
+    measurement: Measurement | None = None
+    verdict: Verdict | None = None
+
+
+class Gate:
+    """Judges the items of this process, with one workbench for all of them."""
+
+    def __init__(self, settings: Settings, target: Target, step: Callable[[str], None]) -> None:
+        """step: told what goes on inside a long case, one line at a time."""
+        self.settings = settings
+        self.target = target
+        self.step = step
+        self._workbench: Workbench | None = None
+        self._baseline: Baseline | None = None
+        self._done: dict[str, dict[str, Any]] | None = None
+
+    def judge(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any], nodeid: str) -> Outcome:
+        """Measures and judges one case. budgets: keywords of the test's marker, over the sweep's own promises."""
+        limits = self._limits(case, sweep, budgets)
+        done = self._resumed(nodeid)
+        if done is not None:
+            from pytest_perfq.core.measurement import Measurement
+
+            return self._judged(Measurement.from_json(done), limits, resumed=True)
+        reason = self.target.unmeasured(case)
+        try:
+            if reason is not None:
+                return self._judged(self.workbench.unmeasured(case, reason), limits)
+            refusals = self.workbench.refuses(case)
+            if refusals:
+                return Outcome(f"refused: {'; '.join(refusals)}", skipped=True)
+            return self._judged(self.workbench.measure(case, limits), limits)
+        except Unavailable as error:
+            return Outcome(f"unavailable: {error}", skipped=True)
+        except PerfqError as error:
+            return self._broken(case, error)
+
+    @property
+    def workbench(self) -> Workbench:
+        """The workbench of this process; made at the first case, since it loads torch."""
+        if self._workbench is None:
+            from pytest_perfq import device
+            from pytest_perfq.contracts import Resources
+            from pytest_perfq.runner import Plan, Workbench
+
+            settings = self.settings
+            resources = Resources(
+                cache=settings.cache,
+                data=settings.data,
+                pickle=settings.allow_pickle,
+                threads=settings.threads or device.available_threads(),
+                progress=self.step,
+            )
+            plan = Plan(
+                time_s=settings.time, precision=settings.precision, visits=settings.visits, repeat=settings.save is not None
+            )
+            self._workbench = Workbench(plan, resources)
+        return self._workbench
+
+    def close(self) -> None:
+        """Frees what the workbench keeps."""
+        if self._workbench is not None:
+            self._workbench.close()
+
+    def _limits(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any]) -> tuple[Limit, ...]:
+        limits = list(sweep.limits(case, self.target.gpu)) if sweep is not None else []
+        if budgets:
+            own = _marker_limits(budgets)
+            limits = [limit for limit in limits if limit.rule not in {one.rule for one in own}] + own
+        return tuple(limits)
+
+    def _resumed(self, nodeid: str) -> dict[str, Any] | None:
+        if not self.settings.resume:
+            return None
+        if self._done is None:
+            from pytest_perfq.store import Store
+
+            with Store.open(self.settings.store, readonly=True) as store:
+                run = store.last_unfinished_run()
+                self._done = {} if run is None else store.done(run.id)
+        return self._done.get(nodeid)
+
+    def _baseline_of(self, case: Case) -> Measurement | None:
+        if self.settings.against is None:
+            return None
+        if self._baseline is None:
+            from pytest_perfq import baselines
+
+            self._baseline = baselines.load(self.settings.against)
+        return self._baseline.get(case.id)
+
+    def _judged(self, measurement: Measurement, limits: tuple[Limit, ...], resumed: bool = False) -> Outcome:
+        from pytest_perfq.core.verdict import judge
+        from pytest_perfq.report.explain import explain
+
+        baseline = self._baseline_of(measurement.case)
+        verdict = judge(measurement, limits, baseline)
+        unusable = verdict.status in ("unmeasured", "invalid")
+        return Outcome(
+            message=explain(verdict),
+            skipped=unusable and not self.settings.strict,
+            failed=verdict.failed or (unusable and self.settings.strict),
+            record={"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": resumed},
+            properties=_properties(measurement, verdict),
+            measurement=measurement,
+            verdict=verdict,
+        )
+
+    def _broken(self, case: Case, error: PerfqError) -> Outcome:
+        """A case that could not be built or run: a failed verdict with the one sentence, remembered like any other."""
+        from pytest_perfq.core.verdict import broken
+
+        measurement = self.workbench.unmeasured(case, str(error))
+        verdict = broken(case, str(error))
+        record = {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False}
+        return Outcome(str(error), failed=True, record=record, properties=_properties(measurement, verdict))
+
+
+def _marker_limits(budgets: dict[str, Any]) -> list[Limit]:
+    from pytest_perfq.core.budget import RULES, Budget, Limit
+    from pytest_perfq.errors import UnknownName
+
+    for name in budgets:
+        if name not in (*RULES, "metric"):
+            raise UsageError(str(UnknownName("keyword of the perfq marker", name, (*RULES, "metric"))))
+    budget = Budget(**budgets)
+    return [Limit(rule, value, budget.metric, "the test's perfq marker") for rule, value in budget.limits().items()]
+
+
+def _properties(measurement: Measurement, verdict: Verdict) -> list[tuple[str, str | float]]:
+    from pytest_perfq.core.stats import median
+
+    found: list[tuple[str, str | float]] = [("perfq_case", measurement.case.id), ("perfq_status", verdict.status)]
+    found += [(f"perfq_{score.metric}", score.value) for score in measurement.scores]
+    durations = measurement.durations_ns()
+    if durations:
+        found.append(("perfq_p50_ms", median(durations) / 1e6))
+    return found

@@ -1,0 +1,107 @@
+"""What several cases share, made once: models, data, built programs. Knows no timing and no verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from pytest_perfq import registry
+from pytest_perfq.contracts import Arrays, Backend, Batch, Examples, Model, Program, Resources, Task
+from pytest_perfq.core.case import Case
+
+CALIBRATION_BATCH = 8
+# The original and the program under test; more would hold gigabytes for nothing, since the walk goes program by program.
+PROGRAMS_KEPT = 2
+# A sweep over models goes model by model; the second place serves a suite that alternates two.
+MODELS_KEPT = 2
+
+
+@dataclasses.dataclass(slots=True)
+class Built:
+    """A program with what making it cost: load_ns to build it from a loaded model, first_call_ns for its first forward
+    pass (None before it)."""
+
+    program: Program
+    load_ns: int
+    first_call_ns: int | None = None
+
+    def predict(self, batch: Batch) -> Arrays:
+        """Logits of one batch by output name, float32 on the host."""
+        feed = self.program.feed(batch)
+        start_ns = time.perf_counter_ns()
+        output = self.program.run(feed)
+        self.program.synchronize()
+        if self.first_call_ns is None:
+            self.first_call_ns = time.perf_counter_ns() - start_ns
+        return self.program.fetch(output)
+
+
+def task_of(case: Case) -> Task:
+    """The task of a case."""
+    task: Task = registry.load("task", case.task.name)
+    return task
+
+
+def backend_of(case: Case) -> Backend:
+    """The backend of a case."""
+    backend: Backend = registry.load("backend", case.backend.name)
+    return backend
+
+
+class Materials:
+    """Loads and builds what a case asks for and keeps the last of each. Every look-up may raise PerfqError."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._models: OrderedDict[tuple[Any, ...], Model] = OrderedDict()
+        self._programs: OrderedDict[Case, Built] = OrderedDict()
+        self._examples: dict[tuple[Any, ...], Examples] = {}
+
+    def model(self, case: Case) -> Model:
+        """The loaded fp32 model with the head of the case's task."""
+        # The data set is part of the key: it decides labels, and what a synthetic or fine-tuned model was trained on.
+        key = (case.task, case.dataset, case.model, case.calibration_split)
+        if key not in self._models:
+            while len(self._models) >= MODELS_KEPT:
+                self._models.popitem(last=False)
+            self._models[key] = task_of(case).load_model(case, self.resources)
+        self._models.move_to_end(key)
+        return self._models[key]
+
+    def examples(self, case: Case, split: str) -> Examples:
+        """All examples of a split of the case's data set."""
+        key = (case.task.name, case.dataset, split)
+        if key not in self._examples:
+            self._examples[key] = task_of(case).examples(case, split, self.resources)
+        return self._examples[key]
+
+    def program(self, case: Case) -> Built:
+        """The program of a case; the same one for every batch size and length."""
+        key = case.program()
+        if key not in self._programs:
+            model = self.model(case)
+            while len(self._programs) >= PROGRAMS_KEPT:
+                self._programs.popitem(last=False)[1].program.close()
+            start_ns = time.perf_counter_ns()
+            program = backend_of(key).build(key, model, self.resources, partial(self._calibration, key))
+            self._programs[key] = Built(program, time.perf_counter_ns() - start_ns)
+        self._programs.move_to_end(key)
+        return self._programs[key]
+
+    def _calibration(self, case: Case) -> Iterator[Batch]:
+        """Batches of the first `calibration_samples` examples of the calibration split."""
+        assert case.quantization is not None
+        examples = self.examples(case, case.calibration_split)
+        rows = examples.rows[: case.quantization.calibration_samples]
+        some = dataclasses.replace(examples, rows=rows, key=f"{examples.key}:{len(rows)}")
+        return task_of(case).batches(case, self.model(case), some, CALIBRATION_BATCH)
+
+    def close(self) -> None:
+        """Frees every program and model."""
+        while self._programs:
+            self._programs.popitem()[1].program.close()
+        self._models.clear()

@@ -1,0 +1,223 @@
+"""Every pytest hook, in the order pytest calls them; nothing else. Imports nothing heavy: every pytest run loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_perfq import settings as options
+
+if TYPE_CHECKING:
+    from pytest_perfq.core.sweep import Sweep
+    from pytest_perfq.item import Gate
+    from pytest_perfq.recorder import Recorder
+    from pytest_perfq.report.progress import Progress
+    from pytest_perfq.target import Target
+
+SETTINGS = pytest.StashKey[options.Settings]()
+TARGET = pytest.StashKey["Target"]()
+GATE = pytest.StashKey["Gate"]()
+RECORD = pytest.StashKey["dict[str, Any]"]()
+CONTROLLER = "perfq-controller"
+# What `perfq` itself exits with for data that cannot be used.
+DATA_ERROR = 3
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "perfq(min_score=..., max_drop=..., p95_ms=..., ...): a case of a Sweep; keywords are budgets for this test, "
+        "over the sweep's own",
+    )
+    from pytest_perfq.errors import PerfqError
+
+    try:
+        config.stash[SETTINGS] = options.read(config)
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(Controller(config), CONTROLLER)
+    except PerfqError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _sweep_of(metafunc: pytest.Metafunc) -> Sweep | None:
+    return getattr(metafunc.function, "__perfq_sweep__", None) or getattr(metafunc.cls, "__perfq_sweep__", None)
+
+
+def _target(config: pytest.Config) -> Target:
+    if TARGET not in config.stash:
+        from pytest_perfq import device, target
+
+        config.stash[TARGET] = target.resolve(config.stash[SETTINGS].gpu, device.gpu_present(), device.gpu_name())
+    return config.stash[TARGET]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    sweep = _sweep_of(metafunc)
+    if sweep is None or "case" not in metafunc.fixturenames:
+        if sweep is not None and "perfq" in metafunc.fixturenames:
+            raise pytest.UsageError(f"{metafunc.definition.nodeid} stands under a Sweep and takes no `case`; add the argument")
+        return
+    from pytest_perfq.errors import PerfqError
+
+    target = _target(metafunc.config)
+    try:
+        cases = sweep.cases(target.accuracy_device, target.latency_device)
+    except PerfqError as error:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}") from None
+    only = metafunc.config.stash[SETTINGS].only
+    chosen = [case for case in cases if only in (None, case.kind)]
+    marks = list(getattr(metafunc.function, "pytestmark", []))
+    if not any(mark.name == "perfq" for mark in marks):
+        # On the function, not on each parameter: 10,000 items then share one mark.
+        metafunc.function.pytestmark = [*marks, pytest.mark.perfq.mark]
+    metafunc.parametrize("case", chosen, ids=[case.id for case in chosen])
+
+
+@pytest.fixture
+def perfq(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Measures a case, judges it and passes, skips or fails the test: `perfq(case)`. Returns (Measurement, Verdict)."""
+    config = request.config
+    controller: Controller | None = config.pluginmanager.get_plugin(CONTROLLER)
+    if GATE not in config.stash:
+        from pytest_perfq.item import Gate
+
+        step = controller.step if controller is not None else (lambda what: None)
+        config.stash[GATE] = Gate(config.stash[SETTINGS], _target(config), step)
+    gate = config.stash[GATE]
+
+    def judge(case: Any) -> Any:
+        sweep = getattr(request.function, "__perfq_sweep__", None) or getattr(request.cls, "__perfq_sweep__", None)
+        if controller is not None:
+            controller.starting(case.id)
+        marker = request.node.get_closest_marker("perfq")
+        outcome = gate.judge(case, sweep, marker.kwargs if marker else {}, request.node.nodeid)
+        if outcome.record is not None:
+            request.node.stash[RECORD] = outcome.record
+            # Small and plain, for JUnit; the raw data travels on the report, below. A rerun replaces its first try's.
+            others = [pair for pair in request.node.user_properties if not pair[0].startswith("perfq_")]
+            request.node.user_properties[:] = others + outcome.properties
+        if outcome.skipped:
+            pytest.skip(outcome.message)
+        if outcome.failed:
+            pytest.fail(outcome.message, pytrace=False)
+        return outcome.measurement, outcome.verdict
+
+    return judge
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    record: dict[str, Any] | None = item.stash.get(RECORD, None)
+    if call.when == "call" and record is not None:
+        # Plain JSON on the report: it crosses from an xdist worker to the controller unaided.
+        report.perfq = record | {"attempt": getattr(item, "execution_count", 1)}
+        del item.stash[RECORD]
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+    record = getattr(report, "perfq", None)
+    if record is None or report.outcome not in ("passed", "failed", "skipped"):
+        return None
+    letters = {"inconclusive": "~", "improved": "+", "regressed": "R", "unmeasured": "u", "invalid": "I"}
+    status = record["verdict"]["status"]
+    if status not in letters:
+        return None
+    return report.outcome, letters[status], status.upper()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if GATE in session.config.stash:
+        session.config.stash[GATE].close()
+
+
+class Controller:
+    """The hooks of the one process that remembers and prints: the controller of xdist, or pytest itself."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        from pytest_perfq import recorder
+
+        self.config = config
+        settings = config.stash[SETTINGS]
+        recorder.check(settings)
+        self.recorder: Recorder = recorder.Recorder(settings)
+        self.progress: Progress | None = None
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """With cases to judge, the store is opened before the first is measured."""
+        total = sum("perfq" in getattr(item, "fixturenames", ()) for item in session.items)
+        if not total or session.config.option.collectonly:
+            return
+        self._or_exit(self.recorder.open)
+        from pytest_perfq.report.progress import Progress
+
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        self.progress = Progress(total, self._write, live=reporter is not None and reporter.isatty)
+
+    def starting(self, case_id: str) -> None:
+        """A case is about to be measured in this process."""
+        if self.progress is not None:
+            self.progress.starting(case_id)
+
+    def step(self, what: str) -> None:
+        """Something long happens inside the case."""
+        if self.progress is not None:
+            self.progress.step(what)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call":
+            return
+        if self.progress is not None:
+            self.progress.finished()
+        record = getattr(report, "perfq", None)
+        if record is not None:
+            self._or_exit(lambda: self.recorder.remember(report.nodeid, record))
+        elif report.skipped and isinstance(report.longrepr, tuple):
+            self.recorder.pass_by(report.longrepr[2].removeprefix("Skipped: "))
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        if self.progress is not None:
+            self.progress.close()
+        from pytest_perfq.errors import PerfqError
+
+        try:
+            self.recorder.finish(exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, DATA_ERROR))
+        except PerfqError as error:
+            self._write(f"\nperfq: {error}\n")
+            session.exitstatus = DATA_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        lines = self.recorder.lines(terminalreporter._tw.fullwidth)
+        if lines:
+            terminalreporter.section("perfq")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+    def _or_exit(self, step: Callable[[], None]) -> None:
+        from pytest_perfq.errors import PerfqError
+
+        try:
+            step()
+        except PerfqError as error:
+            # Measuring on without remembering would lose results: the run ends, with the one sentence.
+            pytest.exit(f"perfq: {error}", returncode=DATA_ERROR)
+
+    def _write(self, text: str) -> None:
+        """Past the capture, to the terminal that pytest itself writes to."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+            reporter._tw._file.write(text)
+            reporter._tw._file.flush()

@@ -1,0 +1,124 @@
+"""The controller's memory of a run: the store, the baseline to save, the lines of the summary. Writes alone.
+
+Knows no pytest: the plugin hands it plain records and prints what it returns. Nothing here decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pytest_perfq.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_perfq.core.measurement import Measurement
+    from pytest_perfq.core.verdict import Verdict
+    from pytest_perfq.settings import Settings
+    from pytest_perfq.store import Store
+
+PASSED_BY = ("refused: ", "unavailable: ")
+
+
+class Recorder:
+    """Remembers every judged item of a run, one transaction a case. Every method but `lines` may raise PerfqError."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._store: Store | None = None
+        self._run: str | None = None
+        self._judged: dict[str, tuple[Measurement, Verdict]] = {}
+        self._passed_by: Counter[str] = Counter()
+
+    def open(self) -> None:
+        """Opens the store and begins a run in it, or takes up the unfinished one. Does nothing the second time."""
+        if self._run is not None:
+            return
+        from pytest_perfq.store import Store
+
+        store = Store.open(self.settings.store)
+        measuring = self.settings.measuring()
+        try:
+            unfinished = store.last_unfinished_run() if self.settings.resume else None
+            if unfinished is not None:
+                _same_settings(unfinished.settings, measuring)
+            self._run = store.begin_run(sys.argv, measuring) if unfinished is None else unfinished.id
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+
+    def remember(self, nodeid: str, record: dict[str, Any]) -> None:
+        """Stores the record of one judged item: {"measurement", "verdict", "resumed", "attempt"}, plain JSON."""
+        from pytest_perfq.core.measurement import Measurement
+        from pytest_perfq.core.verdict import Verdict
+
+        self.open()
+        assert self._store is not None and self._run is not None
+        if not record["resumed"]:
+            self._store.record(self._run, nodeid, record["measurement"], record["verdict"], attempt=record["attempt"])
+        measurement = Measurement.from_json(record["measurement"])
+        if self.settings.save is None:
+            # The summary needs no predictions, and a sweep of thousands would fill the memory with them.
+            measurement = dataclasses.replace(measurement, outcomes=None, original_outcomes=None)
+        self._judged[nodeid] = (measurement, Verdict.from_json(record["verdict"]))
+
+    def pass_by(self, reason: str) -> None:
+        """Counts an item that was skipped for a reason of ours."""
+        if reason.startswith(PASSED_BY):
+            self._passed_by[reason] += 1
+
+    def finish(self, interrupted: bool) -> None:
+        """Closes the store. A whole run is finished and saved as the baseline asked for; an interrupted one stays
+        unfinished, to be resumed."""
+        if self._store is None or self._run is None:
+            return
+        try:
+            if not interrupted:
+                self._store.finish_run(self._run)
+                if self.settings.save is not None and self._judged:
+                    self._save(self.settings.save)
+        finally:
+            self._store.close()
+            self._store = None
+
+    def _save(self, folder: str) -> None:
+        from pytest_perfq import baselines
+
+        measurements, verdicts = zip(*self._judged.values(), strict=True)
+        baselines.save(folder, list(measurements), list(verdicts), overwrite=self.settings.overwrite)
+
+    def lines(self, width: int) -> list[str]:
+        """The summary, one entry a line or block of lines; empty when nothing of ours ran."""
+        found: list[str] = []
+        if self._judged:
+            from pytest_perfq.report.terminal import summary
+
+            found.append(summary(list(self._judged.values()), width))
+        found += [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]
+        if self._run is not None:
+            found.append(f"run {self._run} is in {self.settings.store}; again with: perfq report {self._run}")
+        return found
+
+
+def check(settings: Settings) -> None:
+    """Raises PerfqError for a baseline to judge against that is missing or torn, and for a place to save that is taken:
+    both would otherwise be found out after the measuring."""
+    if settings.against is None and settings.save is None:
+        return
+    from pytest_perfq import baselines
+
+    if settings.against is not None:
+        baselines.load(settings.against)
+    if settings.save is not None and not settings.overwrite:
+        baselines.check_free(settings.save)
+
+
+def _same_settings(stored: dict[str, Any], given: dict[str, Any]) -> None:
+    for name in sorted({*stored, *given}):
+        if stored.get(name) != given.get(name):
+            raise UsageError(
+                f"--perf-resume: the unfinished run was measured with {name}={stored.get(name)!r} and this one asks for "
+                f"{given.get(name)!r}; give the same options, or start a new run without --perf-resume"
+            )

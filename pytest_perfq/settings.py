@@ -1,0 +1,191 @@
+"""Command line and ini file -> one frozen Settings. The command line beats the ini file; the ini file beats the default.
+
+Knows the options and how to read them; knows nothing of what they do. Imports nothing heavy: it is loaded with pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pytest
+
+KINDS = ("accuracy", "latency")
+DEFAULT_STORE = ".perfq/results.db"
+_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Option(NamedTuple):
+    """One option: `--perf-NAME` and its ini twin `perf_NAME`. read: text -> value, raises ValueError with a sentence."""
+
+    name: str
+    default: str | None
+    metavar: str
+    help: str
+    read: Callable[[str], Any]
+
+
+def seconds(text: str) -> float:
+    """'15', '15s', '500ms', '2m' -> seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError("give a duration over zero, such as 500ms, 15s or 2m")
+    return float(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def fraction(text: str) -> float:
+    """'1%' or '0.01' -> 0.01."""
+    try:
+        value = float(text.strip().removesuffix("%")) / (100.0 if text.strip().endswith("%") else 1.0)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value < 1.0:
+        raise ValueError("give a fraction between 0 and 1, such as 1% or 0.01")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.strip().isdigit() or int(text) < 1:
+        raise ValueError("give a whole number of at least 1")
+    return int(text)
+
+
+def _truth(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.strip().lower() not in known:
+        raise ValueError("give true or false")
+    return known[text.strip().lower()]
+
+
+def _gpu(text: str) -> str:
+    from pytest_perfq.core.budget import GPUS
+    from pytest_perfq.errors import UnknownName
+
+    name = text.strip().lower()
+    if name not in ("auto", *GPUS):
+        raise ValueError(str(UnknownName("gpu", text, ("auto", *GPUS))))
+    return name
+
+
+def _only(text: str) -> str:
+    if text not in KINDS:
+        raise ValueError("give accuracy or latency")
+    return text
+
+
+OPTIONS = (
+    Option(
+        "gpu", "auto", "NAME", "the GPU this run asserts: auto, cpu, t4, a100, h100 ... Its budgets are looked up by it.", _gpu
+    ),
+    Option("against", None, "DIR", "judge against this stored baseline as well", str),
+    Option("save", None, "DIR", "save this run's measurements as a baseline folder", str),
+    Option("store", DEFAULT_STORE, "URL", "results database: a file or any SQLAlchemy URL (default .perfq/results.db)", str),
+    Option("data", None, "DIR", "local mirror of data sets, DIR/<name>/<split>.parquet, instead of the hub", str),
+    Option("cache", None, "DIR", "folder of checkpoints and exports, keyed by content (default: the user's cache folder)", str),
+    Option("time", "15s", "TIME", "most time for the timed part of a case, both sides together (default 15s)", seconds),
+    Option(
+        "precision", "1%", "FRACTION", "stop timing when the 95%% interval of the median is within this (default 1%%)", fraction
+    ),
+    Option("visits", "3", "N", "visits a latency case, each with its own warm-up (default 3)", count),
+    Option("threads", None, "N", "threads of every CPU backend (default: the physical cores this process may use)", count),
+    Option("only", None, "KIND", "measure only 'accuracy' or only 'latency' cases", _only),
+)
+FLAGS = (
+    ("strict", "unmeasured and invalid cases fail (default: on where the variable CI is set)"),
+    ("resume", "go on with the unfinished run of the store: only what is missing is measured"),
+    ("allow-pickle", "let weights load from pickle files too, which can run code; the default is safetensors only"),
+    ("overwrite", "with --perf-save: put an existing baseline of that name aside and save in its place"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How this run measures, judges and remembers. time: seconds a case; precision: half width of the 95 % interval of the
+    median, relative; store: SQLAlchemy URL or file; threads: None for the physical cores."""
+
+    gpu: str
+    against: str | None
+    save: str | None
+    store: str
+    data: Path | None
+    cache: Path
+    time: float
+    precision: float
+    visits: int
+    threads: int | None
+    only: str | None
+    strict: bool
+    resume: bool
+    allow_pickle: bool
+    overwrite: bool
+
+    def measuring(self) -> dict[str, Any]:
+        """What must be equal for two runs to be one resumed run."""
+        names = ("gpu", "time", "precision", "visits", "threads", "allow_pickle")
+        return {name: getattr(self, name) for name in names} | {"data": None if self.data is None else str(self.data)}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Adds every option and its ini twin to pytest's parser."""
+    group = parser.getgroup("perfq", "accuracy and latency gates (perfq)")
+    for option in OPTIONS:
+        name = option.name.replace("-", "_")
+        group.addoption(f"--perf-{option.name}", dest=f"perf_{name}", metavar=option.metavar, default=None, help=option.help)
+        parser.addini(f"perf_{name}", option.help.replace("%%", "%"), default=None)
+    for flag, text in FLAGS:
+        name = flag.replace("-", "_")
+        group.addoption(f"--perf-{flag}", dest=f"perf_{name}", action=argparse.BooleanOptionalAction, default=None, help=text)
+        parser.addini(f"perf_{name}", text, default=None)
+
+
+def _given(config: pytest.Config, name: str) -> Any:
+    value = config.getoption(f"perf_{name}", None)
+    if value is None:
+        value = config.getini(f"perf_{name}")
+    return None if value in (None, "", []) else value
+
+
+def default_cache() -> Path:
+    """`$PERFQ_CACHE`, else `perfq` in the user's cache folder."""
+    given = os.environ.get("PERFQ_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perfq"
+
+
+def read(config: pytest.Config) -> Settings:
+    """The settings of this run. Raises UsageError naming the option, its value and what it takes."""
+    from pytest_perfq.errors import UsageError
+
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        given = _given(config, option.name)
+        text = option.default if given is None else str(given)
+        try:
+            values[option.name] = None if text is None else option.read(text)
+        except ValueError as error:
+            raise UsageError(f"--perf-{option.name} is {text!r}: {error}") from None
+    for flag, _ in FLAGS:
+        name = flag.replace("-", "_")
+        given = _given(config, name)
+        try:
+            values[name] = given if isinstance(given, bool) else _truth(str(given)) if given is not None else False
+        except ValueError as error:
+            raise UsageError(f"perf_{name} is {given!r}: {error}") from None
+        if name == "strict" and given is None:
+            values[name] = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    if values["data"] is not None and not Path(values["data"]).is_dir():
+        raise UsageError(
+            f"--perf-data is {values['data']!r}, which is not a folder; give one that holds <name>/<split>.parquet"
+        )
+    values["data"] = None if values["data"] is None else Path(values["data"]).resolve()
+    values["cache"] = Path(values["cache"]) if values["cache"] else default_cache()
+    if "://" not in values["store"]:
+        # One store for a project, wherever in it pytest is started.
+        values["store"] = str((config.rootpath / values["store"]).resolve())
+    return Settings(**values)

@@ -1,0 +1,121 @@
+"""Durations of calls: integer nanoseconds, warm-ups apart, sides alternated. Judges nothing and knows no case.
+
+A visit times its sides in short blocks, A B then B A, so that drift of the machine falls on all of them alike; the first
+call after each switch finds another side's data in the caches and is put with the warm-ups. Source of the bounds: the
+measured procedure for regressions (at least 20 rounds or half a second a side, at most 60 rounds a visit).
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pytest_perfq.core.measurement import Samples
+from pytest_perfq.core.stats import median, quantile_interval
+
+MIN_ROUNDS = 20
+MAX_ROUNDS = 60
+# A side slower than this a round is stopped by time, but never before it has this many rounds.
+FEWEST_ROUNDS = 5
+MIN_SIDE_NS = 500_000_000
+# Long enough that a switch is rare, short enough that drift falls on all sides.
+BLOCK_NS = 30_000_000
+BLOCK_ROUNDS = 10
+
+
+class Clock(Protocol):
+    """Times one call."""
+
+    def time_ns(self, call: Callable[[], Any]) -> int:
+        """Nanoseconds from the start of the call until the device has done its work."""
+
+
+class CpuClock:
+    """perf_counter around the call."""
+
+    def time_ns(self, call: Callable[[], Any]) -> int:
+        start = time.perf_counter_ns()
+        call()
+        return time.perf_counter_ns() - start
+
+
+class CudaClock:
+    """CUDA events around the call, on the current stream."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self._torch = torch
+        self._start = torch.cuda.Event(enable_timing=True)
+        self._end = torch.cuda.Event(enable_timing=True)
+
+    def time_ns(self, call: Callable[[], Any]) -> int:
+        self._start.record()
+        call()
+        self._end.record()
+        self._end.synchronize()
+        return round(float(self._start.elapsed_time(self._end)) * 1e6)
+
+
+def clock_for(device: str) -> Clock:
+    """The clock of 'cpu' or 'cuda'."""
+    return CudaClock() if device.startswith("cuda") else CpuClock()
+
+
+@dataclass(frozen=True, slots=True)
+class VisitPlan:
+    """When a visit ends. budget_s: for all sides together. precision: stop when the 95 % interval of every side's median
+    is within this, relative. min_rounds, max_rounds: of each side."""
+
+    budget_s: float
+    precision: float
+    min_rounds: int = MIN_ROUNDS
+    max_rounds: int = MAX_ROUNDS
+
+
+def _precise(durations: list[int], precision: float) -> bool:
+    interval = quantile_interval(durations)
+    return interval is not None and interval[1] - interval[0] <= 2 * precision * median(durations)
+
+
+def _done(rounds: Mapping[str, list[int]], plan: VisitPlan, elapsed_s: float) -> bool:
+    fewest = min(map(len, rounds.values()))
+    if fewest >= plan.max_rounds:
+        return True
+    if elapsed_s >= plan.budget_s and fewest >= FEWEST_ROUNDS:
+        return True
+    enough = all(len(side) >= plan.min_rounds or sum(side) >= MIN_SIDE_NS for side in rounds.values())
+    return (
+        enough
+        and fewest >= min(plan.min_rounds, FEWEST_ROUNDS)
+        and all(_precise(side, plan.precision) for side in rounds.values())
+    )
+
+
+def visit(sides: Mapping[str, Callable[[], Any]], clock: Clock, plan: VisitPlan) -> dict[str, Samples]:
+    """Times every side of one visit: name -> Samples. A side is a call without arguments that does one forward pass."""
+    started_s = time.time()
+    warmups: dict[str, list[int]] = {name: [clock.time_ns(call) for _ in range(2)] for name, call in sides.items()}
+    slowest = max(max(calls[-1] for calls in warmups.values()), 1)
+    block = max(1, min(BLOCK_ROUNDS, BLOCK_NS // slowest))
+    rounds: dict[str, list[int]] = {name: [] for name in sides}
+    order = list(sides)
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()  # a collection would land on whichever side happens to be running
+    try:
+        start = time.perf_counter()
+        while not _done(rounds, plan, time.perf_counter() - start):
+            for name in order:
+                call = sides[name]
+                if len(order) > 1:
+                    warmups[name].append(clock.time_ns(call))
+                rounds[name] += [clock.time_ns(call) for _ in range(min(block, plan.max_rounds - len(rounds[name])))]
+            order.reverse()
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: Samples(tuple(rounds[name]), tuple(warmups[name]), started_s) for name in sides}
