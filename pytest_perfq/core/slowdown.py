@@ -1,0 +1,153 @@
+"""Latency against a stored baseline: is the case slower than it was, by visits. Knows no budget but a limit's number.
+
+The statistic of a visit is ln(median of the case / median of the anchor) where both measurements timed the anchor in every
+visit, else ln(median of the case). Two stored runs are not measured side by side, so the spread of the visits of one run
+says little about the difference of two: the variance is moderated over the suite and never falls below what was measured
+between runs. Only anchored visits on the same machine and stack can say `regressed` or `improved`. Source of the terms:
+234 fresh processes on a noisy machine; two unpaired sides differed with SD 17-34 %, anchored visits with up to 4 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_perfq.core import stats
+from pytest_perfq.core.finding import Finding
+from pytest_perfq.core.fingerprint import Fingerprint
+from pytest_perfq.core.measurement import Measurement
+
+# A slow-down that matters, and one below which nothing is ever called slower: fractions.
+EFFECT, FLOOR = 0.05, 0.01
+# Chance of any false alarm over the whole suite.
+ALPHA = 0.01
+# Never taken to be smaller, in units of ln: SD of an anchored visit; SD of the difference of two runs without an anchor.
+ANCHORED_VISIT_SD, UNANCHORED_RUN_SD = 0.04, 0.25
+# One visit a side shows no spread at all; it can nominate, not accuse.
+MIN_VISITS = 2
+# The code under test: differing here is the point of comparing.
+REVISION = frozenset({"revision", "dirty"})
+
+
+def stack_differences(one: Fingerprint, other: Fingerprint) -> dict[str, tuple[object, object]]:
+    """Versions that differ between two measurements: name -> (here, there); the revision under test is not one of them."""
+    return {name: both for name, both in one.differences(other, "stack").items() if name not in REVISION}
+
+
+def named(differences: dict[str, tuple[object, object]]) -> str:
+    """Such as `torch is '2.13.0' here and '2.12.1' in the baseline`."""
+    return "; ".join(f"{name} is {here!r} here and {there!r} in the baseline" for name, (here, there) in differences.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Two sets of visits of one case. mean: of ln(candidate) - ln(baseline). variance: of a visit, over `df`."""
+
+    candidate: int
+    baseline: int
+    anchored: bool
+    mean: float
+    variance: float
+    df: int
+
+    @property
+    def gates(self) -> bool:
+        """Whether these visits may accuse anyone."""
+        return self.anchored and min(self.candidate, self.baseline) >= MIN_VISITS
+
+
+def _anchored(measurement: Measurement) -> bool:
+    return all(visit.anchor is not None and visit.anchor.durations_ns for visit in measurement.visits)
+
+
+def _statistics(measurement: Measurement, anchored: bool) -> list[float]:
+    found = []
+    for visit in measurement.visits:
+        value = math.log(max(stats.median(visit.case.durations_ns), 1.0))
+        if anchored and visit.anchor is not None:
+            value -= math.log(max(stats.median(visit.anchor.durations_ns), 1.0))
+        found.append(value)
+    return found
+
+
+def drift(candidate: Measurement, baseline: Measurement) -> Drift:
+    """The visits of both sides, which must have some, as one comparison."""
+    anchored = _anchored(candidate) and _anchored(baseline)
+    mine, theirs = _statistics(candidate, anchored), _statistics(baseline, anchored)
+    df = len(mine) + len(theirs) - 2
+    squares = stats.variance(mine) * (len(mine) - 1) + stats.variance(theirs) * (len(theirs) - 1)
+    mean = math.fsum(mine) / len(mine) - math.fsum(theirs) / len(theirs)
+    return Drift(len(mine), len(theirs), anchored, mean, squares / df if df else 0.0, df)
+
+
+def pooled_variance(drifts: Sequence[Drift], anchored: bool) -> float:
+    """The variance of a visit over the suite; the smallest ever assumed where nothing showed one."""
+    known = [one for one in drifts if one.anchored == anchored and one.df]
+    total = sum(one.df for one in known)
+    pooled = sum(one.variance * one.df for one in known) / total if total else 0.0
+    return max(pooled, ANCHORED_VISIT_SD**2)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A drift with its error. limit: the slow-down promised at most, None where nothing was. error: standard error of the
+    drift's mean. slower, faster: p of no slow-down over the limit (or the floor), and of no speed-up over the floor, not yet
+    adjusted for the suite."""
+
+    drift: Drift
+    limit: float | None
+    error: float
+    df: float
+    slower: float
+    faster: float
+
+    @property
+    def upper(self) -> float:
+        """95 % upper bound of the slow-down, ln."""
+        return self.drift.mean + stats.t_quantile(0.05, self.df) * self.error
+
+
+def test(found: Drift, prior: float, limit: float | None) -> Tested:
+    """limit: the slow-down promised at most (None: nothing over the floor). prior: variance of a visit over the suite."""
+    own, df = stats.moderated(found.variance, found.df, prior)
+    error = math.sqrt(max(own, ANCHORED_VISIT_SD**2) * (1.0 / found.candidate + 1.0 / found.baseline))
+    if not found.anchored:
+        error = max(error, UNANCHORED_RUN_SD)
+    bar = math.log1p(FLOOR if limit is None else limit)
+    slower = stats.t_tail((found.mean - bar) / error, df)
+    faster = stats.t_tail((-found.mean - math.log1p(FLOOR)) / error, df)
+    return Tested(found, limit, error, df, slower, faster)
+
+
+def conclude(
+    tested: Tested, slower: float, faster: float, differences: dict[str, tuple[object, object]], family: int
+) -> Finding:
+    """The finding of a test whose p values were adjusted for the suite. differences: of the stack. family: tests in it."""
+    found = tested.drift
+    half = stats.t_quantile(0.025, tested.df) * tested.error
+    limit = EFFECT if tested.limit is None else tested.limit
+    note = [f"{found.candidate} visits here, {found.baseline} in the baseline"]
+    if differences:
+        note.append(f"not gated, the software differs: {named(differences)}; compare side by side")
+    gates = found.gates and not differences
+    if gates and slower < ALPHA:
+        status = "regressed"
+    elif tested.upper < math.log1p(limit):
+        status = "improved" if gates and faster < ALPHA else "pass"
+    else:
+        status = "inconclusive"
+        effect = math.expm1(stats.minimal_effect(tested.error, tested.df, ALPHA / max(1, family)))
+        note.append(f"a slowdown under {effect:.0%} cannot be seen with {min(found.candidate, found.baseline)} visits")
+        if not found.anchored:
+            note.append("there is no anchor in every visit to tell the machine's drift from the case's")
+        elif min(found.candidate, found.baseline) < MIN_VISITS:
+            note.append(f"one visit shows no spread; at least {MIN_VISITS} a side are needed to gate")
+    return Finding(
+        rule="slowdown",
+        status=status,
+        observed=math.expm1(found.mean),
+        limit=limit,
+        interval=(math.expm1(found.mean - half), math.expm1(found.mean + half)),
+        note="; ".join(note),
+    )

@@ -1,0 +1,180 @@
+"""Facts held against promises and against what was true before. Knows the rules by name; each is in its own module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pytest_perfq.core import paired, slowdown, stats
+from pytest_perfq.core.budget import Limit
+from pytest_perfq.core.case import Case
+from pytest_perfq.core.finding import FAILED, SEVERITY, STATUSES, Finding, Verdict
+from pytest_perfq.core.measurement import Measurement
+from pytest_perfq.core.promises import applies, finding, hold
+
+__all__ = ["FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One case of two: candidate (None: missing now), what it was promised, baseline (None: new)."""
+
+    candidate: Measurement | None
+    limits: tuple[Limit, ...] = ()
+    baseline: Measurement | None = None
+
+
+def broken(case: Case, reason: str) -> Verdict:
+    """The verdict on a case that could not be built or run, with the one sentence that says why."""
+    return Verdict(case.id, (Finding(rule="build", status="fail", note=reason),))
+
+
+def judge(measurement: Measurement, limits: Sequence[Limit], baseline: Measurement | None = None, *, suite: int = 1) -> Verdict:
+    """The verdict on one case. suite: how many cases are judged in the same run, so that the chance of a false alarm stays
+    1 % for all of them together; a case judged alone cannot borrow the suite's pooled variance, and uses the smallest
+    variance ever assumed in its place."""
+    return judge_suite([Pair(measurement, tuple(limits), baseline)], suite=suite)[measurement.case.id]
+
+
+def judge_suite(pairs: Sequence[Pair], *, suite: int = 0, against: bool = False, subset: bool = False) -> dict[str, Verdict]:
+    """Verdicts by case id. suite: cases of the whole run, where `pairs` are only a part of them. against: cases without a
+    baseline are new, cases without a candidate are missing. subset: missing cases were left out on purpose."""
+    works = {_id(pair): _Work(pair) for pair in pairs}
+    for work in works.values():
+        work.begin(against, subset)
+    _latency([work for work in works.values() if work.drift is not None], suite)
+    _accuracy([work for work in works.values() if work.pairing is not None], suite)
+    return {name: work.verdict(name) for name, work in works.items() if work.pair.candidate is not None or not subset}
+
+
+def _id(pair: Pair) -> str:
+    measurement = pair.candidate or pair.baseline
+    if measurement is None:
+        raise ValueError("a pair of nothing and nothing")
+    return measurement.case.id
+
+
+@dataclass(slots=True)
+class _Work:
+    """A case on its way to a verdict."""
+
+    pair: Pair
+    findings: list[Finding] = field(default_factory=list)
+    drift: slowdown.Drift | None = None
+    differences: dict[str, tuple[object, object]] = field(default_factory=dict)
+    pairing: paired.Pairing | None = None
+
+    def begin(self, against: bool, subset: bool) -> None:
+        """Everything that needs no other case."""
+        candidate, baseline = self.pair.candidate, self.pair.baseline
+        if candidate is None:
+            if not subset:
+                note = "it is in the baseline and was not measured now; ask for a subset if it was left out on purpose"
+                self.findings.append(Finding(rule="baseline", status="invalid", note=note))
+            return
+        self.findings += hold(candidate, self.pair.limits)
+        if candidate.unmeasured is not None and not self.findings:
+            self.findings.append(Finding(rule="measured", status="unmeasured", note=candidate.unmeasured))
+        if baseline is not None:
+            self._compare(candidate, baseline)
+            return
+        for limit in self.slow_limits:
+            note = candidate.unmeasured or "no baseline to hold it against; give one with --perf-against"
+            self.findings.append(finding(limit, "unmeasured", note))
+        if against:
+            self.findings.append(Finding(rule="baseline", status="pass", note="new: not in the baseline"))
+
+    @property
+    def slow_limits(self) -> list[Limit]:
+        """Promises of at most so much slower that are about this case."""
+        candidate = self.pair.candidate
+        limits = [limit for limit in self.pair.limits if limit.rule == "max_slowdown"]
+        return [limit for limit in limits if candidate is not None and applies(limit, candidate)]
+
+    def _compare(self, candidate: Measurement, baseline: Measurement) -> None:
+        if candidate.case.kind == "accuracy":
+            if candidate.outcomes is not None and baseline.outcomes is not None:
+                self.pairing = paired.pair(candidate, baseline)
+            else:
+                self._nothing("accuracy", "outcomes", candidate, baseline, bool(candidate.outcomes), bool(baseline.outcomes))
+            return
+        if not candidate.visits or not baseline.visits:
+            self._nothing("slowdown", "timing", candidate, baseline, bool(candidate.visits), bool(baseline.visits))
+            return
+        identity = candidate.fingerprint.differences(baseline.fingerprint, "identity")
+        if identity:
+            note = f"measured on another machine: {slowdown.named(dict(identity))}; compare side by side on one machine"
+            self._slow(Finding(rule="slowdown", status="invalid", note=note))
+            return
+        self.differences = slowdown.stack_differences(candidate.fingerprint, baseline.fingerprint)
+        self.drift = slowdown.drift(candidate, baseline)
+
+    def _nothing(self, rule: str, what: str, candidate: Measurement, baseline: Measurement, here: bool, there: bool) -> None:
+        if not here:
+            status = "unmeasured" if candidate.unmeasured is not None else "invalid"
+            note = candidate.unmeasured or f"there is no {what} and no reason for it; measure the case again"
+        else:
+            status = "unmeasured"
+            note = f"the baseline has no {what}: {baseline.unmeasured or 'it was not measured'}; save a new baseline"
+        if not here and any(one.status == status and one.note == note for one in self.findings):
+            return
+        one = Finding(rule=rule, status=status, note=note)
+        if rule == "slowdown":
+            self._slow(one)
+        else:
+            self.findings.append(one)
+
+    def _slow(self, one: Finding) -> None:
+        """A finding about the baseline's timing, once for each promise about it, or once where none was made."""
+        limits = self.slow_limits
+        self.findings += [
+            replace(one, rule=limit.rule, limit=limit.value, entry=limit.entry) for limit in limits
+        ] or [one]  # fmt: skip
+
+    def verdict(self, name: str) -> Verdict:
+        return Verdict(name, tuple(self.findings), self.pair.limits)
+
+
+def _latency(works: Sequence[_Work], suite: int) -> None:
+    drifts = [work.drift for work in works if work.drift is not None]
+    # Only what can raise an alarm counts in the family.
+    gating = sum(work.drift is not None and work.drift.gates and not work.differences for work in works)
+    family = max(gating, suite)
+    priors = {anchored: slowdown.pooled_variance(drifts, anchored) for anchored in (True, False)}
+    tests: list[tuple[_Work, Limit | None, slowdown.Tested]] = []
+    for work in works:
+        assert work.drift is not None
+        limits: list[Limit | None] = [*work.slow_limits] or [None]
+        for limit in limits:
+            tested = slowdown.test(work.drift, priors[work.drift.anchored], None if limit is None else limit.value)
+            tests.append((work, limit, tested))
+    gates = [work.drift is not None and work.drift.gates and not work.differences for work, _, _ in tests]
+    slower = _adjusted([tested.slower for _, _, tested in tests], gates, family)
+    faster = _adjusted([tested.faster for _, _, tested in tests], gates, family)
+    for (work, limit, tested), slow, fast in zip(tests, slower, faster, strict=True):
+        one = slowdown.conclude(tested, slow, fast, work.differences, family)
+        if limit is not None:
+            one = replace(one, rule=limit.rule, limit=limit.value, entry=limit.entry)
+        work.findings.append(one)
+
+
+def _adjusted(p_values: Sequence[float], counted: Sequence[bool], family: int) -> list[float]:
+    """Holm's adjusted p of those that count, 1.0 for the others."""
+    adjusted = iter(stats.holm([p for p, counts in zip(p_values, counted, strict=True) if counts], family))
+    return [next(adjusted) if counts else 1.0 for counts in counted]
+
+
+def _accuracy(works: Sequence[_Work], suite: int) -> None:
+    losses = [(work, work.pairing, loss) for work in works if work.pairing for loss in work.pairing.losses]
+    family = max(len(losses), suite)
+    adjusted = stats.holm([1.0 if loss.p is None else loss.p for _, _, loss in losses], family)
+    for work in works:
+        if work.pairing is not None:
+            work.findings += work.pairing.certain
+    for (work, pairing, loss), p in zip(losses, adjusted, strict=True):
+        if not math.isfinite(loss.drop):
+            note = f"{loss.metric} is not a number here or in the baseline"
+            work.findings.append(Finding(rule="accuracy", status="invalid", metric=loss.metric, note=note))
+            continue
+        work.findings.append(paired.conclude(loss, p, pairing, family))

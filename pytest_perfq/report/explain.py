@@ -1,0 +1,108 @@
+"""The text of a verdict: one line a finding, what was seen, what was promised, by whom, and what to do next.
+
+Knows findings alone; the numbers are in the unit of their rule (see core.finding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_perfq.core.finding import SEVERITY, Finding, Verdict
+
+# Ids beyond this many are counted: the store has all of them.
+SHOWN_EXAMPLES = 10
+NAMES = {
+    "min_score": "{metric} score",
+    "max_drop": "{metric} drop from the original",
+    "p50_ms": "p50",
+    "p90_ms": "p90",
+    "p95_ms": "p95",
+    "p99_ms": "p99",
+    "min_speedup": "speed-up over the original",
+    "max_slowdown": "slow-down from the baseline",
+    "slowdown": "slow-down from the baseline",
+    "max_bytes": "model size",
+    "accuracy": "{metric} drop from the baseline",
+    "flips": "net examples lost since the baseline",
+    "measured": "measurement",
+    "baseline": "baseline",
+    "build": "case",
+}
+NEXT = {
+    ("min_score", "fail"): "look at the examples that went wrong, or lower the promise in review",
+    ("max_drop", "fail"): "exclude the operators that lose it, calibrate better, or raise the promise in review",
+    ("max_bytes", "fail"): "quantize more operators, or raise the promise in review",
+    ("min_speedup", "fail"): "profile the case beside its original, or lower the promise in review",
+    ("accuracy", "regressed"): "compare the examples listed with `perfq compare`, or accept the change with --perf-save",
+    ("flips", "regressed"): "compare the examples listed with `perfq compare`, or accept the change with --perf-save",
+    ("slowdown", "regressed"): "profile the change, or accept it with --perf-save",
+    ("max_slowdown", "regressed"): "profile the change, or accept it with --perf-save",
+    ("slowdown", "inconclusive"): "measure with more visits, or compare the two revisions side by side",
+    ("max_slowdown", "inconclusive"): "measure with more visits, or compare the two revisions side by side",
+    ("accuracy", "inconclusive"): "evaluate more examples",
+}
+for _rule in ("p50_ms", "p90_ms", "p95_ms", "p99_ms"):
+    NEXT[_rule, "fail"] = "profile the case, or raise the promise in review"
+    NEXT[_rule, "inconclusive"] = "give it more time with --perf-time"
+
+
+def size(value: float) -> str:
+    """Bytes as people read them, decimal units: `438 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000.0
+    return f"{value:.3g} GB"
+
+
+def milliseconds(value: float) -> str:
+    """Three or four digits that say something: `0.0123 ms`, `12.3 ms`, `1234 ms`."""
+    return f"{value:.0f} ms" if value >= 1000 else f"{value:.3g} ms"
+
+
+def _formatter(rule: str) -> Callable[[float], str]:
+    if rule.endswith("_ms"):
+        return milliseconds
+    if rule == "min_speedup":
+        return lambda value: f"{value:.2f}x"
+    if rule in ("slowdown", "max_slowdown"):
+        return lambda value: f"{value:+.1%}"
+    if rule == "max_bytes":
+        return size
+    if rule == "flips":
+        return lambda value: f"{value:.0f}"
+    return lambda value: f"{value:.4f}"
+
+
+def line(finding: Finding) -> str:
+    """One finding as one line, without the case's name."""
+    show = _formatter(finding.rule)
+    name = NAMES.get(finding.rule, finding.rule).format(metric=finding.metric or "primary").strip()
+    text = f"{finding.status}: {name}"
+    if finding.observed is not None:
+        text += f" {show(finding.observed)}"
+    if finding.interval is not None:
+        text += f" [{show(finding.interval[0])}, {show(finding.interval[1])}]"
+    if finding.limit is not None and finding.rule != "flips":
+        side = "at least" if finding.rule.startswith("min_") else "at most"
+        text += f", {side} {show(finding.limit)}"
+        text += f" promised by {finding.entry}" if finding.entry else ""
+    if finding.note:
+        text += f"; {finding.note}" if finding.observed is not None or finding.limit is not None else f": {finding.note}"
+    if finding.examples and finding.status not in ("pass", "improved"):
+        text += f"; examples: {', '.join(finding.examples[:SHOWN_EXAMPLES])}"
+        more = len(finding.examples) - SHOWN_EXAMPLES
+        text += f" and {more} more" if more > 0 else ""
+    step = NEXT.get((finding.rule, finding.status))
+    return f"{text} -> {step}" if step else text
+
+
+def explain(verdict: Verdict) -> str:
+    """The case, its status, and its findings from the worst to the best; those that passed are counted."""
+    ordered = sorted(verdict.findings, key=lambda one: -SEVERITY[one.status])
+    shown = [one for one in ordered if one.status != "pass"]
+    lines = [f"{verdict.case_id}: {verdict.status}", *(f"  {line(one)}" for one in shown)]
+    passed = len(ordered) - len(shown)
+    if passed:
+        lines.append(f"  {passed} more passed" if shown else f"  {passed} passed")
+    return "\n".join(lines)
