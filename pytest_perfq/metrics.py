@@ -7,19 +7,17 @@ seqeval 1.2 applies it by default; Matthews 1975.
 
 from __future__ import annotations
 
+import difflib
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pytest_perfq import registry
 from pytest_perfq.core import scores
 from pytest_perfq.core.measurement import Outcomes, Score
-from pytest_perfq.errors import Unavailable, UnknownName, UsageError
+from pytest_perfq.errors import UnknownName, UsageError
 
 Entity = tuple[str, int, int]
-References = Callable[[str], tuple[list[Any], list[Any]]]
 
 # task -> metric -> formula over the columns that the task's evaluation leaves.
 FORMULAS: dict[str, dict[str, str]] = {
@@ -51,23 +49,24 @@ def normalize(answer: str) -> str:
     return " ".join(_ARTICLES.sub(" ", bare).split())
 
 
-def exact_match(predicted: str, golds: Sequence[str]) -> float:
-    """1.0 when the prediction equals a gold answer; no golds means that the right answer is none: an empty prediction."""
-    return max(float(normalize(predicted) == normalize(gold)) for gold in answers(golds))
+def answering(predicted: str, golds: Sequence[str], version_2: bool) -> dict[str, float]:
+    """Columns of one question: right (equals a gold answer) and f1 (overlap of words with the best gold, 0 to 1).
+
+    version_2: by the script of v2.0, where no gold with a word in it means that the right answer is none, an empty
+    prediction, worth 1.0; the script of v1.1 takes every gold as it stands (at least one) and gives an empty text no F1.
+    """
+    if version_2:
+        golds = [gold for gold in golds if normalize(gold)] or [""]
+    mine = normalize(predicted)
+    true = [normalize(gold) for gold in golds]
+    return {
+        "right": float(mine in true),
+        "f1": max(_word_f1(mine.split(), gold.split(), version_2) for gold in true),
+    }
 
 
-def answer_f1(predicted: str, golds: Sequence[str]) -> float:
-    """Overlap of words with the best gold answer, 0 to 1; where either side is no answer, 1.0 only if both are."""
-    return max(_word_f1(normalize(predicted).split(), normalize(gold).split()) for gold in answers(golds))
-
-
-def answers(golds: Sequence[str]) -> list[str]:
-    """The golds that count: those with a word left after normalisation, or no answer where there are none (SQuAD v2.0)."""
-    return [gold for gold in golds if normalize(gold)] or [""]
-
-
-def _word_f1(predicted: list[str], gold: list[str]) -> float:
-    if not predicted or not gold:
+def _word_f1(predicted: list[str], gold: list[str], version_2: bool) -> float:
+    if version_2 and not (predicted and gold):
         return float(predicted == gold)
     shared = sum((Counter(predicted) & Counter(gold)).values())
     if shared == 0:
@@ -125,33 +124,19 @@ def classification(predicted: int, label: int, classes: int) -> dict[str, float]
 # -- scores
 
 
-def score(task: str, metric: str, outcomes: Outcomes, references: References, *, primary: bool) -> Score:
-    """One metric of the outcomes. references: gives (predictions, references) in `evaluate`'s form for a metric that is not
-    built in. Raises UsageError, UnknownName and Unavailable."""
-    formula = FORMULAS.get(task, {}).get(metric)
-    n = len(outcomes.ids)
-    if formula is None:
-        return Score(metric, _foreign(task, metric, references), n, None, primary)
-    absent = [name for name in scores.columns(formula) if name not in outcomes.columns]
-    if absent:
-        raise UsageError(f"{metric} of {task} is for two classes, and the data set has another number; ask for accuracy")
-    return Score(metric, scores.score(formula, outcomes.columns), n, formula, primary)
-
-
-def _foreign(task: str, metric: str, references: References) -> float:
-    """A metric of another package (entry point `perfq.metrics`: a function of predictions and references), or `evaluate`'s."""
-    if metric in registry.names("metric"):
-        return float(registry.load("metric", metric)(*references(metric)))
-    from pytest_perfq.errors import near_names
-
+def formula(task: str, metric: str) -> str | None:
+    """The formula of a built-in metric; None for a name that is not built in. Raises UnknownName for one that looks like a
+    misspelt built-in."""
     known = FORMULAS.get(task, {})
-    if near_names(metric, known):
-        raise UnknownName(f"metric of {task}", metric, known, "any other name is looked up by evaluate")
-    predictions, truths = references(metric)
-    return evaluated(metric, predictions, truths)
+    if metric in known:
+        return known[metric]
+    if difflib.get_close_matches(metric, known, n=1, cutoff=0.7):
+        raise UnknownName(f"metric of {task}", metric, known, "any other name goes to evaluate")
+    return None
 
 
-def evaluated(metric: str, predictions: list[Any], truths: list[Any]) -> float:
-    """`evaluate`'s value of NAME, or of one key of its answer by NAME:KEY. Raises Unavailable where it must be fetched and
-    cannot be, UsageError where the answer has no one number."""
-    raise NotImplementedError
+def score(metric: str, formula: str, outcomes: Outcomes, *, primary: bool) -> Score:
+    """A built-in metric of the outcomes. Raises UsageError where the outcomes lack what the formula reads."""
+    if any(name not in outcomes.columns for name in scores.columns(formula)):
+        raise UsageError(f"{metric} is for two classes and the data set has another number; ask for accuracy")
+    return Score(metric, scores.score(formula, outcomes.columns), len(outcomes.ids), formula, primary)

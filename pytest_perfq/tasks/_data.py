@@ -1,0 +1,121 @@
+"""Where labelled examples come from: a mirror folder of parquet files, the hub, or the embedded corpus.
+
+Knows names, splits and columns; what the columns mean is a task's. The mirror is `DIR/<name>/<split>.parquet` with the
+hub's columns, `/` and `:` in a name written `-`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pytest_perfq.contracts import Resources
+from pytest_perfq.errors import DataError, Unavailable
+from pytest_perfq.tasks import _hub
+
+Rows = Sequence[Mapping[str, Any]]
+# Short names of suites -> what the hub calls the set: path, configuration, revision. CoNLL-2003 is published there as a
+# script, which `datasets` no longer runs; its converted revision holds parquet.
+HUB_NAMES: dict[str, tuple[str, str | None, str | None]] = {
+    "squad": ("rajpurkar/squad", None, None),
+    "squad_v2": ("rajpurkar/squad_v2", None, None),
+    "conll2003": ("eriktks/conll2003", "conll2003", "refs/convert/parquet"),
+    **{
+        name: ("nyu-mll/glue", task, None)
+        for task in ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "wnli")
+        for name in (f"glue/{task}", f"glue-{task}")
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A split as it came. classes: column -> class names, of the columns whose integers have names."""
+
+    name: str
+    split: str
+    columns: tuple[str, ...]
+    rows: Rows
+    classes: Mapping[str, tuple[str, ...]]
+
+    def only(self, count: int | None) -> Rows:
+        return self.rows if count is None else self.rows[:count]
+
+
+def load(name: str, split: str, resources: Resources) -> Table:
+    """All rows of a split. Raises Unavailable (hub, or not in the mirror) and DataError (no such split)."""
+    if name.startswith("synthetic:"):
+        from pytest_perfq.tasks import _synthetic
+
+        return _synthetic.table(name, split)
+    return _mirrored(resources.data, name, split) if resources.data is not None else _from_hub(name, split)
+
+
+def content_key(rows: Rows) -> str:
+    """Hex digest of rows of plain values."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def texts(rows: Rows) -> Iterator[str]:
+    """Every text of the rows, nested ones too, in their order."""
+    for row in rows:
+        for key, value in row.items():
+            if key not in ("id", "ner_tags"):
+                yield from (one for one in (value if isinstance(value, (list, tuple)) else (value,)) if isinstance(one, str))
+
+
+@lru_cache(maxsize=8)
+def _mirrored(mirror: Path, name: str, split: str) -> Table:
+    folder = mirror / name.replace("/", "-").replace(":", "-")
+    if not folder.is_dir():
+        held = sorted(path.name for path in mirror.iterdir() if path.is_dir()) if mirror.is_dir() else []
+        raise Unavailable(
+            f"data set {name!r} is not in the mirror {mirror}, which holds {', '.join(held) or 'nothing'}; "
+            f"add {folder.name}/{split}.parquet or run without --perf-data"
+        )
+    path = folder / f"{split}.parquet"
+    if not path.is_file():
+        splits = ", ".join(sorted(one.stem for one in folder.glob("*.parquet")))
+        raise DataError(f"data set {name!r} in {mirror} has no split {split!r}; it has {splits or 'none'}")
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a parquet file that can be read ({error}); copy it again") from error
+    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = metadata.get("info", {}).get("features", {})
+    return Table(name, split, tuple(table.column_names), table.to_pylist(), _classes(features))
+
+
+def _classes(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Class names by column, from features as the hub's files describe them."""
+    found = {}
+    for column, feature in features.items():
+        inner = feature
+        while isinstance(inner, Mapping) and "names" not in inner and isinstance(inner.get("feature"), Mapping):
+            inner = inner["feature"]
+        if isinstance(inner, Mapping) and inner.get("_type") == "ClassLabel" and "names" in inner:
+            found[column] = tuple(inner["names"])
+    return found
+
+
+@lru_cache(maxsize=8)
+def _from_hub(name: str, split: str) -> Table:
+    path, configuration, revision = HUB_NAMES.get(name, (name.partition(":")[0], name.partition(":")[2] or None, None))
+    with _hub.reach(f"data set {name!r}"):
+        import datasets
+
+        try:
+            loaded = datasets.load_dataset(path, configuration, split=split, revision=revision)
+        except ValueError as error:  # an unknown configuration or split
+            raise DataError(f"data set {name!r} cannot be loaded from the hub: {str(error).splitlines()[0]}") from error
+    return Table(name, split, tuple(loaded.column_names), loaded.to_list(), _classes(loaded.features.to_dict()))

@@ -1,0 +1,133 @@
+"""The embedded models: small encoders of real architectures, trained on the embedded corpus at first use.
+
+A checkpoint is a function of its recipe: the sources of generator, encoding and training loop, the sizes and
+hyper-parameters below, the versions of torch and transformers, and the number of threads. Equal recipes give equal bits on
+one machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from pytest_perfq.contracts import Resources
+from pytest_perfq.core.case import Case
+from pytest_perfq.errors import UnknownName, UsageError
+from pytest_perfq.tasks import _data, _models, _synthetic, _vocabulary
+from pytest_perfq.tasks._head import HeadTask, dataset_of
+from pytest_perfq.training import checkpoint, loop
+from pytest_perfq.training.loop import Recipe
+
+MAX_POSITIONS = 512  # lengths that suites time, though no embedded text is that long
+# More threads than two gain nothing at these sizes, and a fixed number keeps the bits.
+THREADS = min(2, os.cpu_count() or 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of an encoder, under the names that its own configuration class uses."""
+
+    model_type: str
+    options: tuple[tuple[str, Any], ...]
+
+
+def _shape(model_type: str, **options: Any) -> Shape:
+    return Shape(model_type, tuple(sorted(options.items())))
+
+
+_BERT = {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 192}
+MODELS: dict[str, Shape] = {
+    "bert": _shape("bert", **_BERT, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+    "distilbert": _shape("distilbert", dim=96, n_layers=3, n_heads=4, hidden_dim=192, dropout=0.0, attention_dropout=0.0),
+    "electra": _shape("electra", **_BERT, embedding_size=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+    # MiniLM is BERT, deep and narrow
+    "minilm": _shape("bert", **{**_BERT, "hidden_size": 64, "num_hidden_layers": 6, "intermediate_size": 256},
+                     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+}  # fmt: skip
+RECIPES: dict[str, Recipe] = {
+    name: Recipe(epochs=epochs, batch_size=batch_size, learning_rate=rate, max_length=128, seed=1, threads=THREADS, beta2=0.99)
+    for name, epochs, batch_size, rate in (
+        ("squad", 2, 32, 2e-3), ("squad_v2", 3, 32, 2e-3), ("conll2003", 2, 32, 3e-3), ("sst2", 2, 32, 3e-3),
+        ("mrpc", 4, 32, 2e-3), ("cola", 3, 32, 2e-3),
+    )
+}  # fmt: skip
+
+
+def folder(name: str, task: HeadTask, case: Case, resources: Resources) -> Path:
+    """The checkpoint of `synthetic:NAME` for the case's data set, trained if it is not in the cache. Raises UnknownName and
+    UsageError (a data set that is not synthetic)."""
+    if name not in MODELS:
+        raise UnknownName("synthetic model", name, MODELS)
+    dataset = dataset_of(case, task.synthetic)
+    if not dataset.startswith("synthetic:"):
+        raise UsageError(
+            f"model 'synthetic:{name}' knows the words of synthetic data sets only, and the data set is {dataset!r}; "
+            "use dataset='synthetic', or fine-tune a real encoder: 'finetuned:SOURCE'"
+        )
+    bare = dataset.removeprefix("synthetic:")
+    if bare not in RECIPES:
+        raise UnknownName("synthetic data set", bare, RECIPES)
+    return trained(name, bare, task, case, resources, RECIPES[bare])
+
+
+def trained(name: str, dataset: str, task: HeadTask, case: Case, resources: Resources, recipe: Recipe) -> Path:
+    """The folder of the checkpoint of this recipe."""
+    shape = MODELS[name]
+
+    def make(target: Path) -> None:
+        _train(target, f"synthetic:{name} on {dataset}", shape, task, case, resources, recipe)
+
+    return checkpoint.cached(
+        resources.cache / "synthetic", f"{name}-{dataset}", _recipe_key(shape, dataset, task, case, recipe), make
+    )
+
+
+def _recipe_key(shape: Shape, dataset: str, task: HeadTask, case: Case, recipe: Recipe) -> str:
+    """Hex digest of everything that decides the weights."""
+    modules = [name for name in sys.modules if name.startswith("pytest_perfq.tasks._synthetic")]
+    modules += [loop.__name__, _vocabulary.__name__, type(task).__module__, "pytest_perfq.tasks._encode"]
+    digest = hashlib.sha256()
+    for module in sorted(modules):
+        digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
+    facts = [dataclasses.asdict(shape), dataset, task.name, str(case.task), dataclasses.asdict(recipe),
+             str(torch.__version__), transformers.__version__]  # fmt: skip
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _train(target: Path, what: str, shape: Shape, task: HeadTask, case: Case, resources: Resources, recipe: Recipe) -> None:
+    resources.progress(f"training {what}")
+    started_s = time.monotonic()
+    examples = task.examples(dataclasses.replace(case, samples=None), "train", resources)
+    tokenizer = _vocabulary.tokenizer(_data.texts(examples.rows), MAX_POSITIONS)
+    config = _config(shape, len(tokenizer), tokenizer.pad_token_id, examples.labels)
+    with loop.settled(recipe), _models.quiet():
+        module = _models.head_class(task.name, config)(config)
+        names = (*_models.inputs_of(module), "labels", "start_positions", "end_positions")
+        lessons = task.lessons(case, tokenizer, examples, recipe.max_length)
+        rows = [{key: value for key, value in lesson.items() if key in names} for lesson in lessons]
+        loop.train(module, rows, recipe, pad_id=tokenizer.pad_token_id, progress=resources.progress, what=what)
+        tokenizer.model_input_names = list(_models.inputs_of(module))
+        module.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+    resources.progress(f"trained {what}, {time.monotonic() - started_s:.0f} s")
+
+
+def _config(shape: Shape, vocab_size: int, pad_token_id: int, labels: tuple[str, ...]) -> Any:
+    named = {"id2label": dict(enumerate(labels)), "label2id": {name: at for at, name in enumerate(labels)}} if labels else {}
+    options = {
+        **dict(shape.options),
+        "vocab_size": vocab_size,
+        "pad_token_id": pad_token_id,
+        "max_position_embeddings": MAX_POSITIONS,
+    }
+    return transformers.AutoConfig.for_model(shape.model_type, **options, **named)
