@@ -3,7 +3,6 @@ with the next step. This module knows nothing else of the package."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -19,8 +18,10 @@ class UnknownName(UsageError):
     """A name that nothing answers to. Offers the nearest known one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        import difflib  # not at pytest start-up
+
         known = sorted(known)
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.55)
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
         meant = f"; did you mean {near[0]!r}?" if near else ";"
         super().__init__(f"unknown {kind} {name!r}{meant} known: {', '.join(known) or 'none'}{'; ' + hint if hint else ''}")
         self.kind, self.name, self.known = kind, name, known

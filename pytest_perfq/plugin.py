@@ -22,6 +22,8 @@ TARGET = pytest.StashKey["Target"]()
 GATE = pytest.StashKey["Gate"]()
 RECORD = pytest.StashKey["dict[str, Any]"]()
 CONTROLLER = "perfq-controller"
+# How messages of skipped items begin that the summary counts.
+PASSED_BY = ("refused: ", "unavailable: ")
 # What `perfq` itself exits with for data that cannot be used.
 DATA_ERROR = 3
 
@@ -40,9 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_perfq.errors import PerfqError
 
     try:
-        config.stash[SETTINGS] = options.read(config)
-        if not hasattr(config, "workerinput"):
-            config.pluginmanager.register(Controller(config), CONTROLLER)
+        given = config.stash[SETTINGS] = options.read(config)
+        if hasattr(config, "workerinput"):
+            return
+        if given.against is not None or given.save is not None:
+            from pytest_perfq import recorder
+
+            recorder.check(given)
+        config.pluginmanager.register(Controller(config), CONTROLLER)
     except PerfqError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -81,17 +88,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("case", chosen, ids=[case.id for case in chosen])
 
 
-@pytest.fixture
-def perfq(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Measures a case, judges it and passes, skips or fails the test: `perfq(case)`. Returns (Measurement, Verdict)."""
-    config = request.config
-    controller: Controller | None = config.pluginmanager.get_plugin(CONTROLLER)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Keeps the order of the walk among our items where pytest-randomly shuffles: a case is measured from scratch in any
+    order, but only this order builds every program once."""
+    walk = [item for item in items if "perfq" in getattr(item, "fixturenames", ())]
+    yield
+    if not walk or not config.pluginmanager.hasplugin("randomly"):
+        return
+    kept = set(items)
+    ordered = iter([item for item in walk if item in kept])
+    items[:] = [next(ordered) if "perfq" in getattr(item, "fixturenames", ()) else item for item in items]
+
+
+def _gate(config: pytest.Config, controller: Controller | None) -> Gate:
     if GATE not in config.stash:
         from pytest_perfq.item import Gate
 
         step = controller.step if controller is not None else (lambda what: None)
         config.stash[GATE] = Gate(config.stash[SETTINGS], _target(config), step)
-    gate = config.stash[GATE]
+    return config.stash[GATE]
+
+
+@pytest.fixture
+def perfq(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Measures a case, judges it and passes, skips or fails the test: `perfq(case)`. Returns (Measurement, Verdict)."""
+    controller: Controller | None = request.config.pluginmanager.get_plugin(CONTROLLER)
+    gate = _gate(request.config, controller)
 
     def judge(case: Any) -> Any:
         sweep = getattr(request.function, "__perfq_sweep__", None) or getattr(request.cls, "__perfq_sweep__", None)
@@ -145,13 +168,18 @@ class Controller:
     """The hooks of the one process that remembers and prints: the controller of xdist, or pytest itself."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from pytest_perfq import recorder
-
         self.config = config
-        settings = config.stash[SETTINGS]
-        recorder.check(settings)
-        self.recorder: Recorder = recorder.Recorder(settings)
         self.progress: Progress | None = None
+        self._recorder: Recorder | None = None
+
+    @property
+    def recorder(self) -> Recorder:
+        """Made when the first case is seen: an ordinary run needs none."""
+        if self._recorder is None:
+            from pytest_perfq.recorder import Recorder
+
+            self._recorder = Recorder(self.config.stash[SETTINGS])
+        return self._recorder
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """With cases to judge, the store is opened before the first is measured."""
@@ -183,11 +211,15 @@ class Controller:
         if record is not None:
             self._or_exit(lambda: self.recorder.remember(report.nodeid, record))
         elif report.skipped and isinstance(report.longrepr, tuple):
-            self.recorder.pass_by(report.longrepr[2].removeprefix("Skipped: "))
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            if reason.startswith(PASSED_BY):
+                self.recorder.pass_by(reason)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
         if self.progress is not None:
             self.progress.close()
+        if self._recorder is None:
+            return
         from pytest_perfq.errors import PerfqError
 
         try:
@@ -197,7 +229,7 @@ class Controller:
             session.exitstatus = DATA_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        lines = self.recorder.lines(terminalreporter._tw.fullwidth)
+        lines = self._recorder.lines(terminalreporter._tw.fullwidth) if self._recorder is not None else []
         if lines:
             terminalreporter.section("perfq")
         for line in lines:

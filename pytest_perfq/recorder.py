@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pytest_perfq.settings import Settings
     from pytest_perfq.store import Store
 
-PASSED_BY = ("refused: ", "unavailable: ")
-
 
 class Recorder:
     """Remembers every judged item of a run, one transaction a case. Every method but `lines` may raise PerfqError."""
@@ -66,8 +64,7 @@ class Recorder:
 
     def pass_by(self, reason: str) -> None:
         """Counts an item that was skipped for a reason of ours."""
-        if reason.startswith(PASSED_BY):
-            self._passed_by[reason] += 1
+        self._passed_by[reason] += 1
 
     def finish(self, interrupted: bool) -> None:
         """Closes the store. A whole run is finished and saved as the baseline asked for; an interrupted one stays
@@ -105,8 +102,6 @@ class Recorder:
 def check(settings: Settings) -> None:
     """Raises PerfqError for a baseline to judge against that is missing or torn, and for a place to save that is taken:
     both would otherwise be found out after the measuring."""
-    if settings.against is None and settings.save is None:
-        return
     from pytest_perfq import baselines
 
     if settings.against is not None:

@@ -65,6 +65,8 @@ def _truth(text: str) -> bool:
 
 
 def _gpu(text: str) -> str:
+    if text == "auto":
+        return text  # the default costs an unrelated run no import
     from pytest_perfq.core.budget import GPUS
     from pytest_perfq.errors import UnknownName
 

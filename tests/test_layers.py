@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1] / "pytest_perfq"
 # From the ground up. A module may import from the layers below its own, and from its own package.
 LAYERS = [
     ["errors"],
-    ["registry", "core"],
+    ["registry"],
+    ["core"],
     ["contracts", "metrics", "inputs"],
     ["device", "anchor", "stopwatch", "tasks", "backends", "training", "target"],
     ["materials"],

@@ -71,7 +71,7 @@ def test_models_get_short_names():
         ({"backend": "eagr"}, UnknownName, r"unknown backend 'eagr'; did you mean 'eager'\?"),
         ({"task": "question-answring"}, UnknownName, r"unknown task 'question-answring'; did you mean 'question-answering'\?"),
         ({"task": None}, UsageError, r"a sweep needs a task; known tasks: .*question-answering"),
-        ({"precision": "fp8"}, UnknownName, r"unknown precision 'fp8'; did you mean 'fp16'\?"),
+        ({"precision": "fp8"}, UnknownName, r"unknown precision 'fp8'; did you mean 'fp32'\?"),
         ({"quantization": "int8"}, UsageError, r"quantization is 'int8'; give None, Dynamic"),
         ({"backend": []}, UsageError, r"empty sweep: axis backend has no values; give at least one"),
         ({"exclude": [{"backend": "*"}]}, UsageError, r"empty sweep: its exclude entries .* leave no case"),
