@@ -81,6 +81,18 @@ def place(model: Model, case: Case, resources: Resources) -> tuple[Any, torch.de
         raise BuildError(memory_sentence(what, device, "use a smaller model")) from error
 
 
+class Head(torch.nn.Module):  # type: ignore[misc]
+    """A module with positional inputs in the model's order and its logits as a tuple: what tracing and exporting want."""
+
+    def __init__(self, module: Any, model: Model) -> None:
+        super().__init__()
+        self.module, self.inputs, self.outputs = module, model.inputs, model.outputs
+
+    def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        output = self.module(**dict(zip(self.inputs, values, strict=True)))
+        return tuple(getattr(output, name) for name in self.outputs)
+
+
 class _Tf32:
     """Sets whether CUDA rounds fp32 products to TF32, for the calls inside; other programs of the process choose anew."""
 
@@ -142,7 +154,12 @@ class TorchProgram:
             values = {name: getattr(output, name) for name in self._outputs}
         return {name: value.detach().float().cpu().numpy() for name, value in values.items()}
 
+    def predict(self, batch: Batch) -> Arrays:
+        """Logits of one batch: feed, run and fetch."""
+        return self.fetch(self.run(self.feed(batch)))
+
     def synchronize(self) -> None:
+        """Waits for the device; there is nothing to wait for on a CPU."""
         if self._cuda:
             torch.cuda.synchronize(self._device)
 

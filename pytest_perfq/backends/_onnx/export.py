@@ -18,7 +18,7 @@ import onnx
 import torch
 from torch.onnx import _constants
 
-from pytest_perfq.backends import _check
+from pytest_perfq.backends import _check, _torch
 from pytest_perfq.contracts import Model
 from pytest_perfq.errors import BuildError
 
@@ -30,18 +30,6 @@ TRACED_OPSET: int = getattr(_constants, "ONNX_TORCHSCRIPT_EXPORTER_MAX_OPSET", 1
 def newest_opset() -> int:
     """The newest opset that both the installed torch exports and the installed onnx defines."""
     return min(int(getattr(_constants, "ONNX_MAX_OPSET", 20)), int(onnx.defs.onnx_opset_version()))
-
-
-class _Head(torch.nn.Module):  # type: ignore[misc]
-    """The module with positional inputs in the model's order, and its logits as a tuple."""
-
-    def __init__(self, module: Any, model: Model) -> None:
-        super().__init__()
-        self.module, self.inputs, self.outputs = module, model.inputs, model.outputs
-
-    def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        output = self.module(**dict(zip(self.inputs, values, strict=True)))
-        return tuple(getattr(output, name) for name in self.outputs)
 
 
 def export(model: Model, opset: int, path: Path) -> None:
@@ -63,7 +51,7 @@ def export(model: Model, opset: int, path: Path) -> None:
         }
     with _quiet(), torch.no_grad(), _module(model, traced) as module:
         try:
-            torch.onnx.export(_Head(module, model).eval(), inputs, str(path), **options)
+            torch.onnx.export(_torch.Head(module, model).eval(), inputs, str(path), **options)
         except Exception as error:  # the exporters raise types of their own, by version
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BuildError(f"{model.source} cannot be exported at opset {opset}: {line}; try another opset") from error

@@ -125,8 +125,6 @@ def _difference(walk: Walk, path: Path, plan: session.Plan, name: str, advice: s
     """Largest difference of a file's logits from eager's; raises BuildError when it is another model."""
     program = _program(walk, path, plan)
     try:
-        return _check.faithful(
-            walk.model, lambda batch: program.fetch(program.run(program.feed(batch))), plan.precision, name, advice
-        )
+        return _check.faithful(walk.model, program.predict, plan.precision, name, advice)
     finally:
         program.close()

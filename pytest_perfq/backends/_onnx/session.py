@@ -141,6 +141,10 @@ class OrtProgram:
         values = zip(self._outputs, output.get_outputs(), strict=True)
         return {name: value.numpy().astype(np.float32, copy=False) for name, value in values}
 
+    def predict(self, batch: Batch) -> Arrays:
+        """Logits of one batch: feed, run and fetch."""
+        return self.fetch(self.run(self.feed(batch)))
+
     def synchronize(self) -> None:
         """Nothing to wait for: `run` has waited."""
 
