@@ -1,0 +1,140 @@
+"""The summary a person reads at the end of a run: accuracy a program, latency a case, and why anything is undecided.
+
+Percentiles stand only where there were rounds enough; a cell without a number is empty, never nan.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pytest_perfq.core.case import Case
+from pytest_perfq.core.finding import FAILED, SEVERITY, STATUSES, Verdict
+from pytest_perfq.core.measurement import Measurement
+from pytest_perfq.core.summary import Summary, summarize
+from pytest_perfq.report.explain import line, size
+from pytest_perfq.report.grid import Column, render
+
+Records = Sequence[tuple[Measurement, Verdict]]
+
+ACCURACY = (
+    Column("program", right=False, folds=True),
+    Column("metric", right=False),
+    Column("score"),
+    Column("original", spare=1),
+    Column("drop"),
+    Column("examples", spare=3),
+    Column("size", spare=2),
+    Column("status", right=False),
+)
+LATENCY = (
+    Column("program", right=False, folds=True),
+    Column("shape", right=False),
+    Column("p50 ms"),
+    Column("p90 ms", spare=5),
+    Column("p95 ms", spare=1),
+    Column("p99 ms", spare=3),
+    Column("speed-up"),
+    Column("seq/s", spare=2),
+    Column("size", spare=4),
+    Column("status", right=False),
+)
+# Lines under the tables; the store has the rest.
+SHOWN_REASONS = 20
+
+
+def program(case: Case) -> str:
+    """What ran, without data, model, batch and length: `ort@cpu int8-dynamic[Add,MatMul]`."""
+    parallel = f" tp{case.tp}pp{case.pp}" if case.tp > 1 or case.pp > 1 else ""
+    return f"{case.backend}@{case.device} {case.numeric}{parallel}"
+
+
+def shape(case: Case) -> str:
+    """Batch, length and padding as the id writes them: `b8 s128`, `b1 s32 half`."""
+    return f"b{case.batch_size} s{case.seq_len}" + ("" if case.padding == "full" else f" {case.padding}")
+
+
+def topic(case: Case) -> str:
+    """What the rows of one table share: data set and model, as the case's id names them."""
+    return "/".join([*case.id.split("/")[:1], case.model_name])
+
+
+def digits(value: float | None) -> str:
+    """Milliseconds and rates with three digits or more that mean something."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}"
+
+
+def _accuracy(measurement: Measurement, verdict: Verdict, numbers: Summary) -> list[str]:
+    score = measurement.score()
+    return [
+        program(measurement.case),
+        numbers.metric or "",
+        "" if numbers.score is None else f"{numbers.score:.4f}",
+        "" if numbers.original_score is None else f"{numbers.original_score:.4f}",
+        "" if numbers.drop is None else f"{numbers.drop:+.4f}",
+        "" if score is None else str(score.n),
+        "" if numbers.bytes is None else size(numbers.bytes),
+        verdict.status,
+    ]
+
+
+def _latency(measurement: Measurement, verdict: Verdict, numbers: Summary) -> list[str]:
+    case = measurement.case
+    return [
+        program(case),
+        shape(case),
+        *(digits(numbers.percentiles_ms.get(name)) for name in ("p50", "p90", "p95", "p99")),
+        "" if numbers.speedup is None else f"{numbers.speedup:.2f}x",
+        digits(numbers.sequences_per_s),
+        "" if numbers.bytes is None else size(numbers.bytes),
+        verdict.status,
+    ]
+
+
+def tables(records: Records, width: int) -> list[str]:
+    """One table for each kind and topic, in the order the topics came."""
+    topics = list(dict.fromkeys(topic(measurement.case) for measurement, _ in records))
+    found = []
+    for name in topics:
+        mine = [(one, verdict, summarize(one)) for one, verdict in records if topic(one.case) == name]
+        for kind, columns, row in (("accuracy", ACCURACY, _accuracy), ("latency", LATENCY, _latency)):
+            rows = [row(*one) for one in mine if one[0].case.kind == kind]
+            if kind == "latency":
+                rows = _grouped(rows)
+            if rows:
+                found.append(render(columns, rows, width, f"{kind} of {name}"))
+    return found
+
+
+def _grouped(rows: list[list[str]]) -> list[list[str]]:
+    """The program once, over all its shapes."""
+    return [["", *row[1:]] if index and rows[index - 1][0] == row[0] else row for index, row in enumerate(rows)]
+
+
+def counts(verdicts: Sequence[Verdict]) -> str:
+    """`12 cases: 10 pass, 2 regressed`."""
+    number = Counter(verdict.status for verdict in verdicts)
+    parts = ", ".join(f"{number[status]} {status}" for status in STATUSES if number[status])
+    return f"{len(verdicts)} {'case' if len(verdicts) == 1 else 'cases'}: {parts}" if verdicts else "no cases"
+
+
+def reasons(verdicts: Sequence[Verdict]) -> list[str]:
+    """Why cases are not decided: alike reasons once, with how many cases share them. Failures have texts of their own."""
+    open_verdicts = [one for one in verdicts if one.status not in ("pass", "improved", *FAILED)]
+    found: dict[str, list[str]] = {}
+    for verdict in open_verdicts:
+        worst = max(verdict.findings, key=lambda one: SEVERITY[one.status])
+        found.setdefault(line(worst), []).append(verdict.case_id)
+    lines = [f"{cases[0] if len(cases) == 1 else f'{len(cases)} cases'}: {text}" for text, cases in found.items()]
+    more = len(lines) - SHOWN_REASONS
+    return lines[:SHOWN_REASONS] + ([f"and {more} more reasons: see `perfq report last`"] if more > 0 else [])
+
+
+def summary(records: Records, width: int) -> str:
+    """Everything, as one text. width: characters in a line."""
+    verdicts = [verdict for _, verdict in records]
+    return "\n".join([*("\n" + table for table in tables(records, width)), "", counts(verdicts), *reasons(verdicts)]).lstrip(
+        "\n"
+    )
