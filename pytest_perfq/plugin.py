@@ -88,17 +88,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("case", chosen, ids=[case.id for case in chosen])
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Keeps the order of the walk among our items where pytest-randomly shuffles: a case is measured from scratch in any
-    order, but only this order builds every program once."""
-    walk = [item for item in items if "perfq" in getattr(item, "fixturenames", ())]
-    yield
-    if not walk or not config.pluginmanager.hasplugin("randomly"):
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Restores the order of the walk among our items where pytest-randomly has shuffled them: a case is right in any order,
+    but only in this one is every program built once."""
+    if not config.pluginmanager.hasplugin("randomly"):
         return
-    kept = set(items)
-    ordered = iter([item for item in walk if item in kept])
-    items[:] = [next(ordered) if "perfq" in getattr(item, "fixturenames", ()) else item for item in items]
+    ours = [
+        item
+        for item in items
+        if isinstance(item, pytest.Function) and "perfq" in item.fixturenames and "case" in item.fixturenames
+    ]
+    chosen = set(ours)
+    walk = iter(sorted(ours, key=_walk_key))
+    items[:] = [next(walk) if item in chosen else item for item in items]
+
+
+def _walk_key(item: pytest.Function) -> tuple[str, int, int]:
+    indices = item.callspec.indices if hasattr(item, "callspec") else {}
+    return str(item.path), item.function.__code__.co_firstlineno, indices.get("case", 0)
 
 
 def _gate(config: pytest.Config, controller: Controller | None) -> Gate:

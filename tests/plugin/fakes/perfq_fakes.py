@@ -42,7 +42,7 @@ class Tiny:
 
     def load_model(self, case, resources):
         module = _module()
-        if case.model == "damaged":
+        if os.path.exists(os.environ.get("PERFQ_FAKES_DAMAGE", "")):  # as a broken checkpoint under the same name would be
             with torch.no_grad():
                 module.classifier.weight.neg_()
         inputs = ("input_ids", "attention_mask", "token_type_ids")

@@ -1,0 +1,121 @@
+"""Each mistake gets one clear sentence, and what can still run runs."""
+
+import pytest
+
+
+def one_sentence(result, *parts, code):
+    text = result.stdout.str() + result.stderr.str()
+    for part in parts:
+        assert part in text, text
+    assert "INTERNALERROR" not in text and "Traceback (most recent call last)" not in text
+    assert result.ret == code, text
+
+
+@pytest.mark.parametrize(
+    "option, parts",
+    [
+        ("--perf-gpu=t44", ("--perf-gpu is 't44'", "unknown gpu 't44'; did you mean 't4'?")),
+        ("--perf-time=0", ("--perf-time is '0'", "give a duration over zero, such as 500ms, 15s or 2m")),
+        ("--perf-time=soon", ("--perf-time is 'soon'",)),
+        ("--perf-precision=120%", ("--perf-precision is '120%'", "between 0 and 1")),
+        ("--perf-visits=0", ("--perf-visits is '0'", "at least 1")),
+        ("--perf-only=speed", ("--perf-only is 'speed'", "give accuracy or latency")),
+        ("--perf-data=nowhere", ("--perf-data is 'nowhere', which is not a folder",)),
+        ("--perf-against=nowhere", ("nowhere",)),
+        ("--perf-store=nosuch://x", ("nosuch",)),
+    ],
+)
+def test_bad_options(house, option, parts):
+    house.suite("latency=False")
+    result = house.run(option)
+    one_sentence(result, *parts, code=3 if "store" in option else 4)
+
+
+def test_ini_twins_are_read_and_checked(house):
+    house.suite("latency=False")
+    house.pytester.makeini("[pytest]\nperf_visits = none\n")
+    one_sentence(house.pytester.runpytest_subprocess(), "--perf-visits is 'none'", code=4)
+    house.pytester.makeini("[pytest]\nperf_store = elsewhere/r.db\nperf_only = accuracy\n")
+    assert house.pytester.runpytest_subprocess().ret == 0
+    assert (house.path / "elsewhere/r.db").exists()
+
+
+@pytest.mark.parametrize(
+    "sweep, parts",
+    [
+        ("bakend='ort'", ("unknown axis 'bakend'; did you mean 'backend'?",)),
+        ("backend='eagr'", ("unknown backend 'eagr'; did you mean 'eager'?",)),
+        ("backend=[]", ("empty sweep: axis backend has no values",)),
+        ("budgets=Budget(where={'backend': 'ort'}, max_drop=1)", ("matches no case of its sweep; values of backend: eager",)),
+        ("exclude=[{'device': 'c*'}]", ("empty sweep: its exclude entries",)),
+    ],
+)
+def test_bad_sweeps(house, sweep, parts):
+    house.suite(sweep)
+    text = house.run().stdout.str()
+    assert all(part in text for part in parts), text
+    assert "INTERNALERROR" not in text
+
+
+def test_a_sweep_over_a_test_without_case(house):
+    house.suite("latency=False", extra="@S\ndef test_none(perfq):\n    pass\n")
+    one_sentence(house.run(), "test_none stands under a Sweep and takes no `case`; add the argument", code=2)
+
+
+@pytest.mark.parametrize(
+    "backend, sentence",
+    [
+        ("broken", "the compiler found no registers; give it some"),
+        ("nan", "not finite"),
+        ("hungry", "ran out of memory (cannot have 9 TiB); lower batch_size or seq_len, or free the device"),
+    ],
+)
+def test_a_case_that_breaks_fails_alone(house, backend, sentence):
+    house.suite(f"backend=['{backend}', 'eager']")
+    result = house.run()
+    # Finite logits are checked by the task for accuracy and by the runner for latency; the fake task checks nothing.
+    assert result.parseoutcomes()["passed"] >= 2 and result.parseoutcomes()["failed"] >= 1
+    one_sentence(result, sentence, code=1)
+    assert {"pass", "fail"} <= {status for _, status in house.records()}
+
+
+def test_sequences_longer_than_the_model(house):
+    house.suite("batch_size=2".replace("seq_len=8, ", ""))
+    text = (house.path / "test_it.py").read_text().replace("seq_len=8", "seq_len=65")
+    (house.path / "test_it.py").write_text(text)
+    one_sentence(house.run("-k", "s65"), "65", "64", code=1)
+
+
+def test_refused_and_unavailable_cases_skip_with_their_reason(house):
+    house.suite("backend=['choosy', 'away'], batch_size=2")
+    result = house.run("-rs")
+    assert result.parseoutcomes() == {"passed": 1, "skipped": 3}
+    one_sentence(
+        result, "refused: choosy takes no batch over 1", "unavailable: org/model cannot be fetched: no network", code=0
+    )
+
+
+def test_two_runs_on_one_store(house):
+    from pytest_perfq.store import Store
+
+    house.suite("latency=False")
+    path = house.path / ".perfq/results.db"
+    with Store.open(str(path)) as store:
+        store.begin_run(["other"], {})
+        one_sentence(house.run(), "results.db", "--perf-store", code=3)
+    assert house.run().ret == 0
+
+
+def test_an_unwritable_store(house):
+    house.suite("latency=False")
+    (house.path / "file").write_text("")
+    one_sentence(house.run("--perf-store=file/results.db"), "file/results.db", code=3)
+
+
+def test_collecting_opens_no_store(house):
+    house.suite("latency=False")
+    assert house.run("--collect-only").ret == 0
+    assert not (house.path / ".perfq").exists()
+    house.pytester.makepyfile(test_plain="def test_one(): pass")
+    assert house.run("test_plain.py").ret == 0
+    assert not (house.path / ".perfq").exists()

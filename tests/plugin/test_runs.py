@@ -1,0 +1,128 @@
+"""Whole runs: the asserted GPU, saving, comparing, killing and resuming."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+CASES = "backend=['eager', 'slow[ms=3]'], batch_size=[1, 2]"
+
+
+def perfq(house, *args):
+    done = subprocess.run([sys.executable, "-m", "pytest_perfq.cli", *args], capture_output=True, text=True, cwd=house.path)
+    return done.returncode, done.stdout + done.stderr
+
+
+def gpus_here():
+    from pytest_perfq import device
+
+    return device.gpu_present()
+
+
+@pytest.mark.skipif(gpus_here(), reason="asserts what happens on a machine without a GPU")
+def test_an_asserted_gpu_that_is_not_here(house):
+    house.suite(
+        "backend='eager', batch_size=[1, 2], budgets=[Budget(min_score=0.85), Budget(where={'gpu': 't4', 'kind': 'latency'}, p95_ms=3)]"
+    )
+    result = house.run("--perf-gpu=t4", "-rs")
+    assert result.ret == 0 and result.parseoutcomes() == {"passed": 1, "skipped": 2}
+    assert "--perf-gpu=t4 asserts a t4, and this machine has no GPU" in result.stdout.str()
+    statuses = [status for _, status in sorted(house.records())]
+    assert statuses == ["pass", "unmeasured", "unmeasured"]
+    assert ["@cpu" in name for name, _ in sorted(house.records())] == [True, False, False]  # no cpu number under a cuda name
+    strict = house.run("--perf-gpu=t4", "--perf-strict")
+    assert strict.ret == 1 and strict.parseoutcomes() == {"passed": 1, "failed": 2}
+    house.monkeypatch.setenv("CI", "true")
+    assert house.run("--perf-gpu=t4").ret == 1
+    assert house.run("--perf-gpu=t4", "--no-perf-strict").ret == 0
+
+
+def test_saved_twice_and_compared_is_never_a_regression(house):
+    house.suite(CASES)
+    for name in ("one", "two"):
+        assert house.run(f"--perf-save=baselines/{name}").ret == 0
+    code, text = perfq(house, "compare", "baselines/one", "baselines/two")
+    assert code in (0, 2), text
+    assert house.run("--perf-against=baselines/one").ret == 0
+    assert perfq(house, "compare", "baselines/one", "baselines/one")[0] in (0, 2)
+
+
+def test_a_slower_model_is_named(house):
+    wait = house.path / "ms"
+    house.monkeypatch.setenv("PERFQ_FAKES_MS", str(wait))
+    house.suite("backend='slow', batch_size=1")
+    wait.write_text("2")
+    options = ("--perf-visits=4", "--perf-time=300ms", "-p", "no:randomly")
+    assert house.run(*options, "--perf-save=baselines/fast", quick=False).ret == 0
+    wait.write_text("12")
+    assert house.run(*options, "--perf-save=baselines/slow", quick=False).ret == 0
+    code, text = perfq(house, "compare", "baselines/fast", "baselines/slow")
+    assert code == 1 and "slow@cpu/fp32/b1/s8" in text and "regressed" in text.lower(), text
+    result = house.run(*options, "--perf-against=baselines/fast", quick=False)
+    assert result.ret == 1 and "slow@cpu/fp32/b1/s8" in result.stdout.str()
+
+
+def test_a_damaged_model_is_named(house):
+    damage = house.path / "damage"
+    house.monkeypatch.setenv("PERFQ_FAKES_DAMAGE", str(damage))
+    house.suite("backend='eager', latency=False")
+    assert house.run("--perf-save=baselines/whole").ret == 0
+    damage.write_text("")
+    assert house.run("--perf-save=baselines/damaged").ret == 0  # no promise was broken; the baseline knows better
+    code, text = perfq(house, "compare", "baselines/whole", "baselines/damaged")
+    assert code == 1 and "eager@cpu/fp32/accuracy" in text and "tiny-" in text, text
+    assert house.run("--perf-against=baselines/whole").ret == 1
+
+
+def test_a_place_that_is_taken_is_refused_before_measuring(house):
+    house.suite("latency=False")
+    assert house.run("--perf-save=baselines/v1").ret == 0
+    again = house.run("--perf-save=baselines/v1")
+    assert again.ret == 4 and "baselines/v1" in again.stderr.str() and "--perf-overwrite" in again.stderr.str()
+    assert house.run("--perf-save=baselines/v1", "--perf-overwrite").ret == 0
+
+
+def test_under_xdist_everything_is_recorded(house):
+    house.suite(CASES)
+    result = house.run("-n", "2", "--perf-save=baselines/x")
+    assert result.ret == 0 and result.parseoutcomes()["passed"] == 6
+    assert len(house.records()) == 6
+    assert len((house.path / "baselines/x/cases.jsonl").read_text().splitlines()) == 6
+
+
+def test_kill_and_resume(house):
+    house.suite("backend='slow[ms=20]', batch_size=[1, 2, 3, 4, 5, 6]")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "--perf-time=2s", "--perf-visits=2"]
+    run = subprocess.Popen(command, cwd=house.path, stdout=subprocess.DEVNULL, start_new_session=True, env={**os.environ})
+    deadline = time.monotonic() + 120
+    while len(_done(house)) < 3:
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    before = _done(house)
+    assert 3 <= len(before) < 7
+    other = house.run("-q", "--perf-time=1s", "--perf-visits=2", "--perf-resume", quick=False)
+    assert other.ret == 3 and "time=2.0" in other.stdout.str() + other.stderr.str()  # not the same run
+    resumed = subprocess.run([*command, "--perf-resume"], cwd=house.path, capture_output=True, text=True)
+    assert resumed.returncode == 0 and "7 passed" in resumed.stdout, resumed.stdout
+    after = _done(house)
+    assert len(after) == 7 and set(before) < set(after)
+    # What was there was taken over as it was, not measured again.
+    assert [after[name] for name in before] == list(before.values())
+
+
+def _done(house):
+    """nodeid -> raw durations of every record of the newest run."""
+    from pytest_perfq.errors import StoreError
+    from pytest_perfq.store import Store
+
+    try:
+        with Store.open(str(house.path / ".perfq/results.db"), readonly=True) as store:
+            runs = store.runs()
+            return {name: str(one["visits"]) for name, one in store.done(runs[0].id).items()} if runs else {}
+    except StoreError:
+        return {}
