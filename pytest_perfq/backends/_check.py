@@ -5,6 +5,7 @@ Knows no backend: it is given a function from a batch to logits.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,12 @@ def faithful(model: Model, predict: Predict, precision: str, name: str, advice: 
             )
         worst = max(worst, gap)
     return worst
+
+
+def distance(model: Model, predict: Predict, name: str) -> float:
+    """The same difference without a judgement: of a quantized program, which is meant to be another model. Raises
+    BuildError only for logits that are not finite."""
+    gaps = [difference(batch, predict(batch), reference(model, batch))[0] for batch in check_batches(model)]
+    if not all(math.isfinite(gap) for gap in gaps):
+        raise BuildError(f"the quantized graph of {name} gives logits that are not finite; exclude softmax and layernorm")
+    return max(gaps)

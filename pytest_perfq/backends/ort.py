@@ -17,6 +17,7 @@ from pytest_perfq.contracts import Batch, Model, Program, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import UsageError
 
+PER_CHANNEL_OPSET = 13
 NEEDED = ("onnxruntime", "onnx", "onnxscript", "sympy")
 
 
@@ -30,7 +31,7 @@ class Ort:
             extra = "onnxruntime" if case.device == "cpu" else "onnxruntime-gpu"
             return [f"backend ort needs {', '.join(missing)}: pip install 'pytest-perfq[{extra}]'"]
         _check_opset(asked)
-        return _refusals.one_device(case) + _provider(asked) + _precision(case, asked)
+        return _refusals.one_device(case) + _provider(asked) + _precision(case, asked) + _quantization(case, asked)
 
     def build(self, case: Case, model: Model, resources: Resources, calibration: Callable[[], Iterator[Batch]]) -> Program:
         from pytest_perfq.backends._onnx import pipeline
@@ -68,6 +69,34 @@ def _precision(case: Case, asked: options.Options) -> list[str]:
         # TensorRT builds with TF32 on, and onnxruntime has no option that turns it off.
         return ["TensorRT computes fp32 in TF32: use precision tf32, or set NVIDIA_TF32_OVERRIDE=0 for true fp32"]
     return []
+
+
+def _quantization(case: Case, asked: options.Options) -> list[str]:
+    wanted = case.quantization
+    if wanted is None:
+        return []
+    reasons = []
+    if wanted.approach == "aware":
+        reasons.append("onnxruntime quantizes after training and cannot train: use approach static or dynamic")
+    if wanted.mode is not None:
+        reasons.append(f"mode {wanted.mode} belongs to native INT8 kernels, and ort has none: leave mode out")
+    if case.precision != "fp32":
+        reasons.append(f"ort quantizes fp32 models and the case asks for {case.precision}: use precision fp32")
+    if asked.provider != "cpu":
+        name = asked.provider_name
+        reasons.append(
+            f"{name} has no kernels for onnxruntime's INT8 operators, which would fall back to the CPU: use device cpu"
+        )
+    if wanted.per_channel and wanted.approach == "static" and asked.opset < PER_CHANNEL_OPSET:
+        reasons.append(
+            f"static per-channel scales need opset {PER_CHANNEL_OPSET}, where DequantizeLinear has an axis; "
+            f"the case asks for {asked.opset}: raise opset or set per_channel=False"
+        )
+    if wanted.operators:
+        from pytest_perfq.backends._onnx.quantize import check_operators
+
+        check_operators(wanted.operators)
+    return reasons
 
 
 BACKEND = Ort()

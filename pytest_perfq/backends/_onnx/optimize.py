@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+import onnxruntime
 
 from pytest_perfq.backends._onnx.cache import Facts
 from pytest_perfq.contracts import Model
 from pytest_perfq.errors import BuildError
 
-# onnxruntime's own operators live in this domain; every one that the optimizer leaves in a graph is a fusion.
+# Of onnxruntime's logger, which cannot be asked for its present value; 2 is what it starts with.
+SEVERITY_WARNING, SEVERITY_ERROR = 2, 3
+# onnxruntime's own operators live in this domain; every one that the optimizer leaves in a graph is a fusion. So are these of
+# ONNX itself, which newer opsets export as one node.
 CONTRIB = "com.microsoft"
+FUSED = frozenset({"Attention", "LayerNormalization", "Gelu"})
 
 
 def census(counts: Counter[str]) -> str:
@@ -26,7 +35,7 @@ def fuse(source: Path, target: Path, model: Model, device: str) -> Facts:
 
     # BERT's fusions are those of all encoders here; the optimizer has no other type for DistilBERT and ELECTRA. opt_level 0:
     # the session does onnxruntime's own optimizations later, at the level asked for.
-    with _silent():
+    with quiet():
         fused = optimizer.optimize_model(
             str(source),
             model_type="bert",
@@ -35,7 +44,7 @@ def fuse(source: Path, target: Path, model: Model, device: str) -> Facts:
             opt_level=0,
             use_gpu=device == "cuda",
         )
-    counts = Counter(node.op_type for node in fused.model.graph.node if node.domain == CONTRIB)
+    counts = Counter(node.op_type for node in fused.model.graph.node if node.domain == CONTRIB or node.op_type in FUSED)
     if not counts:
         raise BuildError(
             f"onnxruntime's transformers optimizer found nothing to fuse in {model.source}; "
@@ -50,18 +59,22 @@ def halve(source: Path, target: Path) -> None:
     import onnx
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    with _silent():
+    with quiet():
         graph = OnnxModel(onnx.load(str(source)))
         graph.convert_float_to_float16(keep_io_types=False)
         graph.save_model_to_file(str(target))
 
 
-class _silent:
-    """onnxruntime's tools log what facts say; their warnings of skipped fusions are counted instead."""
-
-    def __enter__(self) -> None:
-        self.before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: Any) -> None:
-        logging.disable(self.before)
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """onnxruntime's tools log and print what facts say; what they skipped is counted instead."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(SEVERITY_ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        onnxruntime.set_default_logger_severity(SEVERITY_WARNING)

@@ -7,20 +7,24 @@ Knows no rule about what may be asked for: ort.py has refused what cannot be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pytest_perfq.backends import _check
-from pytest_perfq.backends._onnx import cache, export, optimize, placement, session
+from pytest_perfq.backends._onnx import cache, export, optimize, placement, quantize, session
 from pytest_perfq.backends._onnx.options import Options
+from pytest_perfq.backends._refusals import cpu_flags
 from pytest_perfq.contracts import Batch, Model, Resources
 from pytest_perfq.core.case import Case
+from pytest_perfq.core.quantization import Quantization
 from pytest_perfq.errors import BuildError
 
 FILE = "model.onnx"
+# Any of these sums products of bytes without saturating.
+DOT_PRODUCT_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 Calibration = Callable[[], Iterator[Batch]]
 
 
@@ -49,16 +53,26 @@ def build(walk: Walk) -> session.OrtProgram:
         raise BuildError(
             f"out of memory while making ONNX files of {walk.model.source} ({size:.2f} GiB): use a smaller model"
         ) from error
-    path = entries[-1].folder / FILE
-    program = _program(walk, path, walk.plan)
+    program = _program(walk, entries[-1].folder / FILE, walk.plan)
     for entry in entries:
         program.facts |= entry.facts
     program.facts |= {
         "opset": walk.options.opset,
         "optimizer": walk.options.optimizer,
-        "cache_hit": all(one.hit for one in entries),
+        "cache_hit": all(entry.hit for entry in entries),
+        "max_abs_difference": _held_against_eager(walk, program),
     }
+    if walk.case.quantization is not None:
+        program.facts["int8_dot_product"] = bool(cpu_flags() & DOT_PRODUCT_FLAGS)
     return program
+
+
+def _held_against_eager(walk: Walk, program: session.OrtProgram) -> float:
+    """Largest difference of the program as it will run, after onnxruntime's own optimizations; judged unless it is INT8."""
+    if walk.case.quantization is not None:
+        return _check.distance(walk.model, program.predict, f"{walk.model.source} for {walk.case.backend}")
+    advice = "try a lower level, ort[optimizer=false] or another opset"
+    return _check.faithful(walk.model, program.predict, walk.case.precision, "the onnxruntime session", advice)
 
 
 def _files(walk: Walk) -> list[cache.Entry]:
@@ -72,7 +86,24 @@ def _files(walk: Walk) -> list[cache.Entry]:
             "fuse": walk.options.optimizer,
         }
         steps.append(_entry(walk, "optimize", key, partial(_optimize, walk, steps[-1].folder / FILE)))
+    if walk.case.quantization is not None:
+        steps.append(_quantized(walk, walk.case.quantization, steps[-1]))
     return steps
+
+
+def _quantized(walk: Walk, wanted: Quantization, source: cache.Entry) -> cache.Entry:
+    """The INT8 file of the last floating point one, keyed by the content of the calibration batches too."""
+    static = wanted.approach == "static"
+    batches = quantize.collect(walk.calibration, wanted.calibration_samples) if static else []
+    key: dict[str, Any] = {"of": source.digest, "quantization": wanted.to_json()}
+    if static:
+        key["data"] = quantize.data_key(batches)
+
+    def make(folder: Path) -> cache.Facts:
+        name = f"{walk.model.source} for {walk.case.backend}"
+        return quantize.quantize(source.folder / FILE, folder / FILE, wanted, batches, name)
+
+    return _entry(walk, "quantize", key, make)
 
 
 def _entry(walk: Walk, step: str, key: dict[str, Any], make: Callable[[Path], cache.Facts]) -> cache.Entry:
@@ -118,7 +149,8 @@ def _optimize(walk: Walk, source: Path, folder: Path) -> cache.Facts:
     if walk.case.precision == "fp16":
         optimize.halve(path if walk.options.optimizer else source, path)
     name, advice = f"the optimized graph at opset {walk.options.opset}", "try ort[optimizer=false]"
-    return {**facts, "optimized_max_abs_difference": _difference(walk, path, walk.plan, name, advice)}
+    plan = replace(walk.plan, level=0)  # the file alone; what the session makes of it is checked in the program
+    return {**facts, "optimized_max_abs_difference": _difference(walk, path, plan, name, advice)}
 
 
 def _difference(walk: Walk, path: Path, plan: session.Plan, name: str, advice: str) -> float:
