@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_perfq.core import stats
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.fingerprint import Fingerprint
 
@@ -16,6 +17,11 @@ class Samples:
     durations_ns: tuple[int, ...]
     warmup_ns: tuple[int, ...] = ()
     started_s: float = 0.0
+
+    @property
+    def median_ns(self) -> float:
+        """The middle duration; raises IndexError where there is none."""
+        return stats.median(self.durations_ns)
 
     def to_json(self) -> dict[str, Any]:
         return {"durations_ns": list(self.durations_ns), "warmup_ns": list(self.warmup_ns), "started_s": self.started_s}

@@ -105,13 +105,8 @@ def unpack_visits(data: bytes) -> tuple[Visit, ...]:
 
     header, array = _split(data)
     numbers = np.frombuffer(array, dtype=f"<{header['kind']}").tolist()
-    return tuple(unflatten(header["visits"], numbers))
-
-
-def unflatten(layout: Sequence[Sequence[Sequence[Any] | None]], numbers: Sequence[int]) -> list[Visit]:
-    """Visits from the counts of their sides, [durations, warm-ups, started_s] or None each, and one run of numbers."""
     start, visits = 0, []
-    for sides in layout:
+    for sides in header["visits"]:
         found: list[Samples | None] = []
         for one in sides:
             if one is None:
@@ -122,4 +117,4 @@ def unflatten(layout: Sequence[Sequence[Sequence[Any] | None]], numbers: Sequenc
             start = end
         assert found[0] is not None
         visits.append(Visit(found[0], found[1], found[2]))
-    return visits
+    return tuple(visits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_perfq.core import paired, slowdown, stats
@@ -34,25 +34,24 @@ def judge(measurement: Measurement, limits: Sequence[Limit], baseline: Measureme
     """The verdict on one case. suite: how many cases are judged in the same run, so that the chance of a false alarm stays
     1 % for all of them together; a case judged alone cannot borrow the suite's pooled variance, and uses the smallest
     variance ever assumed in its place."""
-    return judge_suite([Pair(measurement, tuple(limits), baseline)], suite=suite)[measurement.case.id]
+    name = measurement.case.id
+    return judge_suite({name: Pair(measurement, tuple(limits), baseline)}, suite=suite)[name]
 
 
-def judge_suite(pairs: Sequence[Pair], *, suite: int = 0, against: bool = False, subset: bool = False) -> dict[str, Verdict]:
-    """Verdicts by case id. suite: cases of the whole run, where `pairs` are only a part of them. against: cases without a
-    baseline are new, cases without a candidate are missing. subset: missing cases were left out on purpose."""
-    works = {_id(pair): _Work(pair) for pair in pairs}
+def judge_suite(
+    pairs: Mapping[str, Pair], *, suite: int = 0, against: bool = False, subset: bool = False
+) -> dict[str, Verdict]:
+    """Verdicts by case id, of pairs by case id.
+
+    suite: cases of the whole run, where `pairs` are only a part of them. against: cases without a baseline are new, cases
+    without a candidate are missing. subset: missing cases were left out on purpose.
+    """
+    works = {name: _Work(pair) for name, pair in pairs.items()}
     for work in works.values():
         work.begin(against, subset)
     _latency([work for work in works.values() if work.drift is not None], suite)
     _accuracy([work for work in works.values() if work.pairing is not None], suite)
     return {name: work.verdict(name) for name, work in works.items() if work.pair.candidate is not None or not subset}
-
-
-def _id(pair: Pair) -> str:
-    measurement = pair.candidate or pair.baseline
-    if measurement is None:
-        raise ValueError("a pair of nothing and nothing")
-    return measurement.case.id
 
 
 @dataclass(slots=True)
@@ -102,8 +101,8 @@ class _Work:
         if not candidate.visits or not baseline.visits:
             self._nothing("slowdown", "timing", candidate, baseline, bool(candidate.visits), bool(baseline.visits))
             return
-        identity = candidate.fingerprint.differences(baseline.fingerprint, "identity")
-        if identity:
+        if candidate.fingerprint.identity != baseline.fingerprint.identity:
+            identity = candidate.fingerprint.differences(baseline.fingerprint, "identity")
             note = f"measured on another machine: {slowdown.named(dict(identity))}; compare side by side on one machine"
             self._slow(Finding(rule="slowdown", status="invalid", note=note))
             return

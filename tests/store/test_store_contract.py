@@ -97,7 +97,7 @@ def test_the_history_of_a_case_is_in_time_order(store):
 
 
 def test_a_record_of_no_run_is_refused(store):
-    with pytest.raises(StoreError, match="there is no run 'none' in the store .*; begin one first"):
+    with pytest.raises(StoreError, match=r"there is no run 'none' in the store .*; begin one first"):
         put(store, "none", "a", latency())
 
 

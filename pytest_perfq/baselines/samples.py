@@ -1,0 +1,113 @@
+"""The raw samples of a baseline, unpacked as late as may be: comparing ten thousand cases needs a few numbers of each.
+
+Knows the arrays in samples/, no case and no checksum.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cached_property
+from typing import Any
+
+from pytest_perfq.core import packing
+from pytest_perfq.core.measurement import SIDES, Outcomes, Samples, Visit
+
+
+class _Stored(Samples):
+    """Samples that are made into tuples when somebody asks for them."""
+
+    __slots__ = ("_bounds", "_latency", "median_ns", "started_s")
+    _latency: Latency
+    _bounds: list[int]
+
+    def __init__(self, latency: Latency, bounds: list[int], started_s: float, median_ns: float) -> None:
+        """bounds: where rounds begin, warm-ups begin, and both end among the baseline's durations."""
+        put = object.__setattr__
+        put(self, "_latency", latency)
+        put(self, "_bounds", bounds)
+        put(self, "started_s", started_s)
+        put(self, "median_ns", median_ns)
+
+    @property
+    def durations_ns(self) -> tuple[int, ...]:
+        return tuple(self._latency.durations[self._bounds[0] : self._bounds[1]].tolist())
+
+    @property
+    def warmup_ns(self) -> tuple[int, ...]:
+        return tuple(self._latency.durations[self._bounds[1] : self._bounds[2]].tolist())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Samples):
+            return NotImplemented
+        mine = (self.durations_ns, self.warmup_ns, self.started_s)
+        return mine == (other.durations_ns, other.warmup_ns, other.started_s)
+
+    def __hash__(self) -> int:
+        return hash((self.durations_ns, self.warmup_ns, self.started_s))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Samples, (self.durations_ns, self.warmup_ns, self.started_s)
+
+
+class Latency:
+    """latency.npz. The durations themselves are unpacked when the first of them is asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        import numpy as np
+
+        self._data = data
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            counts = arrays["counts"]
+            self._started = arrays["started_s"].tolist()
+            self._medians = arrays["medians_ns"].tolist()
+        ends = np.cumsum(np.maximum(counts, 0).reshape(-1), dtype=np.int64).reshape(-1, 2)
+        starts = np.concatenate([[0], ends[:-1, 1]])[: len(ends)]
+        self._bounds = np.column_stack([starts, ends]).reshape(len(counts), len(SIDES), 3).tolist()
+        self._present = (counts[:, :, 0] >= 0).tolist()
+
+    @cached_property
+    def durations(self) -> Any:
+        """All rounds and warm-ups, nanoseconds."""
+        import numpy as np
+
+        with np.load(io.BytesIO(self._data), allow_pickle=False) as arrays:
+            return arrays["durations_ns"]
+
+    def visits(self, first: int, number: int) -> tuple[Visit, ...]:
+        """`number` visits from the `first` on."""
+        found = []
+        for index in range(first, first + number):
+            bounds, started, medians = self._bounds[index], self._started[index], self._medians[index]
+            case, original, anchor = (
+                _Stored(self, bounds[side], started[side], medians[side]) if here else None
+                for side, here in enumerate(self._present[index])
+            )
+            assert case is not None
+            found.append(Visit(case, original, anchor))
+        return tuple(found)
+
+
+class Contents:
+    """outcomes.npz; what cases share is unpacked once."""
+
+    def __init__(self, data: bytes) -> None:
+        import numpy as np
+
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            self._index = {name.decode(): index for index, name in enumerate(arrays["digests"].tolist())}
+            self._offsets = arrays["offsets"].tolist()
+            self._data = arrays["data"].tobytes()
+        self._ids: dict[str, tuple[str, ...]] = {}
+        self._outcomes: dict[tuple[str, str], Outcomes] = {}
+
+    def _packed(self, name: str) -> bytes:
+        index = self._index[name]
+        data: bytes = self._data[self._offsets[index] : self._offsets[index + 1]]
+        return data
+
+    def outcomes(self, ids: str, name: str) -> Outcomes:
+        if (ids, name) not in self._outcomes:
+            if ids not in self._ids:
+                self._ids[ids] = packing.unpack_texts(self._packed(ids))
+            self._outcomes[ids, name] = packing.unpack_outcomes(self._packed(name), self._ids[ids])
+        return self._outcomes[ids, name]
