@@ -1,0 +1,119 @@
+"""The commands of `perfq`, in the order its help shows them. Each reads, hands over and prints; none computes."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import click
+
+from pytest_perfq.cli import compare as comparing
+from pytest_perfq.cli import show
+
+DEFAULT_STORE = ".perfq/results.db"
+STORE = click.option(
+    "--store", metavar="URL", default=DEFAULT_STORE, envvar="PERFQ_STORE", show_default=True, show_envvar=True,
+    help="Path of an SQLite file, or an SQLAlchemy URL.",
+)  # fmt: skip
+
+
+class _Ordered(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def width() -> int:
+    """Characters in a line of the terminal; enough for every column where the output goes elsewhere."""
+    return shutil.get_terminal_size((140, 24)).columns
+
+
+@click.group(cls=_Ordered, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pytest-perfq")
+def perfq() -> None:
+    """Ask about accuracy and latency that pytest measured.
+
+    A run is named by its id, the beginning of it, or `last`; a baseline by its folder.
+    Exit status: 0 fine, 1 a regression or a broken promise, 2 undecided, 3 a usage or data error.
+    """
+
+
+@perfq.command()
+@click.argument("baseline", metavar="A")
+@click.argument("candidate", metavar="B")
+@click.option("--format", "how", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True)
+@click.option("--subset", is_flag=True, help="Cases of A that B lacks were left out on purpose.")
+@click.option("--all", "everything", is_flag=True, help="Show every case, not only the worst.")
+@STORE
+@click.pass_context
+def compare(context: click.Context, /, store: str, everything: bool, **options: Any) -> None:
+    """Is B worse than A? A and B are baseline folders or runs.
+
+    Judges B's own promises, accuracy example by example, and latency by visits. Exits 0 when nothing is worse, 1 when
+    something is, 2 when something cannot be decided, 3 when A or B cannot be read.
+    """
+    text, status = comparing.compare(store=store, everything=everything, width=width(), **options)
+    click.echo(text)
+    context.exit(status)
+
+
+@perfq.command()
+@click.argument("run", default="last")
+@click.option("--format", "how", type=click.Choice(["table", "markdown"]), default="table", show_default=True)
+@STORE
+def report(run: str, how: str, store: str) -> None:
+    """Show a run or a baseline: a table, or markdown for a model card."""
+    click.echo(show.report(run, how, store, width()))
+
+
+@perfq.command("list")
+@click.argument("what", type=click.Choice(["runs", "cases", "baselines"]), default="runs")
+@click.option("--folder", default="baselines", show_default=True, help="Where baselines are.")
+@STORE
+def list_(what: str, folder: str, store: str) -> None:
+    """List runs, cases or baselines."""
+    click.echo(show.baselines_in(folder, width()) if what == "baselines" else show.stored(what, store, width()))
+
+
+@perfq.command()
+@click.argument("case")
+@STORE
+def history(case: str, store: str) -> None:
+    """One case over all runs."""
+    click.echo(show.history(case, store, width()))
+
+
+@perfq.command()
+@click.argument("run", default="last")
+@click.option(
+    "--format", "how", type=click.Choice(["pytest-benchmark", "junit", "csv", "json"]), default="json", show_default=True
+)
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="File to write; standard output without it.")
+@STORE
+def export(run: str, how: str, output: str | None, store: str) -> None:
+    """Write a run in the format of another tool."""
+    text = show.export(run, how, store)
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {output}: {error.strerror}; give another --output") from error
+
+
+@perfq.command()
+@click.argument("run")
+@click.argument("folder")
+@click.option("--overwrite", is_flag=True, help="Replace a baseline that stands there; it is moved aside, not deleted.")
+@STORE
+def accept(run: str, folder: str, overwrite: bool, store: str) -> None:
+    """Save a stored run as the baseline FOLDER. Refuses runs with failing or invalid cases."""
+    click.echo(show.accept(run, folder, overwrite, store))
+
+
+@perfq.command()
+@click.option("--format", "how", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def doctor(how: str) -> None:
+    """What this machine has, and what each backend refuses on it and why."""
+    click.echo(show.doctor(how, width()))

@@ -1,0 +1,52 @@
+"""`perfq compare`: two sources, one verdict a case, one exit status."""
+
+from __future__ import annotations
+
+import gc
+
+from pytest_perfq.cli.source import Source, broken, open_source
+from pytest_perfq.core.finding import FAILED, Verdict
+from pytest_perfq.core.verdict import Pair, judge_suite
+from pytest_perfq.report import comparison
+
+UNDECIDED = frozenset({"inconclusive", "invalid"})
+
+
+def exit_status(verdicts: dict[str, Verdict]) -> int:
+    """1 for a regression or a broken promise, else 2 for anything undecided, else 0."""
+    found = {verdict.status for verdict in verdicts.values()}
+    return 1 if found & FAILED else 2 if found & UNDECIDED else 0
+
+
+def compare(baseline: str, candidate: str, how: str, subset: bool, store: str, everything: bool, width: int) -> tuple[str, int]:
+    """The text and the exit status of comparing two sources."""
+    # Hundreds of thousands of objects that all stay: looking for garbage among them takes longer than comparing.
+    gc.disable()
+    try:
+        was = open_source(baseline, store)
+        now = open_source(candidate, store, like=was)
+        pairs, verdicts = judged(was, now, subset)
+    finally:
+        gc.enable()
+    shown = {name: pair for name, pair in pairs.items() if name in verdicts}
+    if how == "json":
+        text = comparison.as_json(verdicts)
+    elif how == "markdown":
+        text = comparison.markdown(shown, verdicts, everything)
+    else:
+        text = comparison.table(shown, verdicts, width, everything)
+    return text, exit_status(verdicts)
+
+
+def judged(was: Source, now: Source, subset: bool) -> tuple[dict[str, Pair], dict[str, Verdict]]:
+    """Every case of either side, with its verdict where it has one."""
+    pairs = {name: Pair(now.get(name), now.limits(name), was.get(name)) for name in now}
+    for name in was:
+        if name not in pairs:
+            pairs[name] = Pair(None, (), was.get(name))
+    verdicts = judge_suite(pairs, against=True, subset=subset)
+    for name in now:
+        finding = broken(now, name)
+        if finding is not None:
+            verdicts[name] = Verdict(name, (finding, *verdicts[name].findings), verdicts[name].limits)
+    return pairs, verdicts
