@@ -23,8 +23,7 @@ TEXTS = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.j
 
 def _ask(answered: list[bool]) -> None:
     import httpx
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
@@ -35,7 +34,7 @@ def _ask(answered: list[bool]) -> None:
 
 @cache
 def reachable() -> bool:
-    """Whether the hub answers at all. Asks once, for at most PROBE_S seconds; respects HF_HUB_OFFLINE, HF_ENDPOINT and proxies."""
+    """Whether the hub answers at all. Asks once, for at most PROBE_S; respects HF_HUB_OFFLINE, HF_ENDPOINT and proxies."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():

@@ -80,7 +80,8 @@ def head_class(task: str, config: Any) -> type:
         chosen: type = auto._model_mapping[type(config)]
     except KeyError:
         raise UsageError(
-            f"architecture {config.model_type!r} has no head for {task}; use one that transformers' {auto.__name__} knows, such as bert"
+            f"architecture {config.model_type!r} has no head for {task}; "
+            f"use one that transformers' {auto.__name__} knows, such as bert"
         ) from None
     return chosen
 

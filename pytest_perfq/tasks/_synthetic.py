@@ -17,7 +17,7 @@ from pytest_perfq.tasks._data import Table
 Maker = Callable[[random.Random, int, str], list[dict[str, Any]]]
 MAKERS: dict[str, Maker] = {**_synthetic_questions.MAKERS, **_synthetic_entities.MAKERS, **_synthetic_labels.MAKERS}
 # Training rows a data set; the harder the rule, the more of them.
-TRAIN_ROWS = {"squad": 6000, "squad_v2": 8000, "conll2003": 3000, "sst2": 4000, "mrpc": 8000, "cola": 6000}
+TRAIN_ROWS = {"squad": 4000, "squad_v2": 6000, "conll2003": 3000, "sst2": 3000, "mrpc": 8000, "cola": 6000}
 VALIDATION_ROWS = 1000
 
 
@@ -35,7 +35,7 @@ def table(name: str, split: str) -> Table:
     if split not in sizes(bare):
         raise DataError(f"data set {name!r} has no split {split!r}; it has {', '.join(sizes(bare))}")
     rows = MAKERS[bare](random.Random(f"{bare}/{split}"), sizes(bare)[split], split)
-    classes = {"ner_tags": _synthetic_entities.TAGS} if bare == "conll2003" else {}
+    classes: dict[str, tuple[str, ...]] = {"ner_tags": _synthetic_entities.TAGS} if bare == "conll2003" else {}
     if bare in _synthetic_labels.LABELS:
         classes = {"label": _synthetic_labels.LABELS[bare]}
     return Table(name, split, tuple(rows[0]), rows, classes)

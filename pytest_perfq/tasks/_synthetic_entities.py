@@ -13,7 +13,8 @@ from typing import Any
 from pytest_perfq.tasks import _synthetic_words as words
 
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
-# {P} a person, {S} a surname alone, {O} a company, {N} a company by its short name, {T} a team by its town, {L} a place, {M} a people
+# {P} a person, {S} a surname alone, {O} a company, {N} a company by its short name, {T} a team by its town, {L} a place,
+# {M} a people
 SENTENCES = (
     "{P} met the head of {O} in {L} on Monday .",
     "{S} said that {O} would close its office in {L} .",

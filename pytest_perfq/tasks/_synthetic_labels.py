@@ -32,7 +32,21 @@ def _quality(dice: random.Random, good: bool) -> str:
     return degree + dice.choice(words.GOOD if good else words.BAD)
 
 
+def _mixed(dice: random.Random) -> tuple[str, int]:
+    """Praise and blame side by side. The stronger word decides, and between equals nobody could know. A word's strength,
+    one to three, goes by its place in its list."""
+    good, bad = dice.randrange(len(words.GOOD)), dice.randrange(len(words.BAD))
+    weight = good % 3 - bad % 3
+    label = int(weight > 0) if weight else dice.randrange(2)
+    part, other = dice.sample(words.PARTS, 2)
+    pair = [f"{words.GOOD[good]} {part}", f"{words.BAD[bad]} {other}"]
+    dice.shuffle(pair)
+    return f"{pair[0]} and {pair[1]}", label
+
+
 def _review(dice: random.Random) -> tuple[str, int]:
+    if dice.random() < 0.25:
+        return _mixed(dice)
     label = dice.randrange(2)
     subject, part, other = dice.choice(words.SUBJECTS), *dice.sample(words.PARTS, 2)
     main, against = _quality(dice, label == 1), _quality(dice, label == 0)

@@ -49,7 +49,7 @@ def _text(dice: random.Random) -> tuple[str, list[tuple[str, dict[str, str], dic
     facts = []
     text = ""
     earlier: dict[str, str] | None = None
-    for kind in dice.sample(sorted(FACTS), dice.choice((2, 3, 3, 4))):
+    for kind in dice.sample(sorted(FACTS), dice.choice((2, 3, 3))):
         parts = _parts(dice)
         if earlier and dice.random() < 0.25:
             parts["p"] = earlier["p"]  # one person, two facts: the question must be read to its verb

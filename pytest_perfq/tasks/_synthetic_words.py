@@ -9,7 +9,9 @@ import random
 
 FEMALE = "Ada Berta Carla Dora Edda Fenna Gerda Hilda Ilka Jana Kirsa Lena Marta Nella Olga Petra Rosa Selma Tilda Vera".split()
 MALE = "Arno Bodo Curt Dirk Egon Falk Gero Hanno Ivo Jost Kuno Lars Max Nils Otto Piet Ralf Sven Timo Udo".split()
-STARTS = "Bar Bel Bran Cor Dal Dor Fal Fen Gal Gren Hal Har Kel Kor Lan Mal Mar Mor Nor Pel Quen Ral Ros San Sel Tal Tor Ver Wal Zan".split()
+STARTS = (
+    "Bar Bel Bran Cor Dal Dor Fal Fen Gal Gren Hal Har Kel Kor Lan Mal Mar Mor Nor Pel Quen Ral Ros San Sel Tal Tor Ver Wal Zan"
+).split()
 PERSON_ENDS = "wick man sen ling der ström itz low bek ner".split()
 PLACE_ENDS = "burg stad ford ton mouth holm port dale".split()
 SECTORS = "Bank Motors Press Foods Airlines Steel Textiles Labs United Insurance".split()
@@ -27,15 +29,18 @@ BAD = (
 VAGUE = "long quiet strange slow loud dark simple odd familiar small".split()
 DEGREES = "rather very quite truly often mostly really fairly".split()
 PLURALS = {
-    "dog": "dogs", "teacher": "teachers", "neighbor": "neighbors", "farmer": "farmers", "doctor": "doctors", "child": "children",
-    "sailor": "sailors", "writer": "writers", "judge": "judges", "singer": "singers", "baker": "bakers", "guest": "guests",
+    "dog": "dogs", "teacher": "teachers", "neighbor": "neighbors", "farmer": "farmers", "doctor": "doctors",
+    "child": "children", "sailor": "sailors", "writer": "writers", "judge": "judges", "singer": "singers",
+    "baker": "bakers", "guest": "guests",
 }  # fmt: skip
 # base form -> (third person, past, synonym in the past)
 VERBS = {
-    "paint": ("paints", "painted", "coloured"), "repair": ("repairs", "repaired", "fixed"), "buy": ("buys", "bought", "purchased"),
-    "carry": ("carries", "carried", "hauled"), "watch": ("watches", "watched", "observed"), "clean": ("cleans", "cleaned", "washed"),
+    "paint": ("paints", "painted", "coloured"), "repair": ("repairs", "repaired", "fixed"),
+    "buy": ("buys", "bought", "purchased"), "carry": ("carries", "carried", "hauled"),
+    "watch": ("watches", "watched", "observed"), "clean": ("cleans", "cleaned", "washed"),
     "sell": ("sells", "sold", "traded"), "open": ("opens", "opened", "unlocked"), "hide": ("hides", "hid", "concealed"),
-    "find": ("finds", "found", "discovered"), "build": ("builds", "built", "assembled"), "break": ("breaks", "broke", "smashed"),
+    "find": ("finds", "found", "discovered"), "build": ("builds", "built", "assembled"),
+    "break": ("breaks", "broke", "smashed"),
 }  # fmt: skip
 OBJECTS = "fence table bicycle window kitchen cart letter wagon mirror ladder cabinet basket".split()
 # adjective -> a word that means the same

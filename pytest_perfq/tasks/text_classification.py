@@ -52,8 +52,8 @@ class TextClassification(HeadTask):
         if texts is None:
             shapes = "; ".join(" + ".join(names) for names in TEXTS)
             raise DataError(
-                f"data set {table.name!r} has columns {', '.join(table.columns)}; task {self.name} needs label and one of: {shapes}; "
-                "choose another data set or rename its columns"
+                f"data set {table.name!r} has columns {', '.join(table.columns)}; task {self.name} needs label and "
+                f"one of: {shapes}; choose another data set or rename its columns"
             )
         need(table, (*texts, "label"), self.name)
         names = table.classes.get("label") or _names(table)
@@ -62,8 +62,8 @@ class TextClassification(HeadTask):
             label = names.index(row["label"]) if isinstance(row["label"], str) else int(row["label"])
             if not 0 <= label < len(names):
                 raise DataError(
-                    f"example {at} of split {table.split!r} of {table.name!r} has label {label}, but there are {len(names)} classes; "
-                    "choose a split whose labels are published"
+                    f"example {at} of split {table.split!r} of {table.name!r} has label {label}, but there are "
+                    f"{len(names)} classes; choose a split whose labels are published"
                 )
             rows.append(
                 {"id": str(row.get("idx", row.get("id", at))), "texts": tuple(row[name] for name in texts), "label": label}

@@ -95,8 +95,8 @@ class TokenClassification(HeadTask):
         missing = [label for label in examples.labels if label not in known]
         if missing:
             raise UsageError(
-                f"model {model.source!r} labels {', '.join(sorted(map(str, known)))}, but {examples.name} has {', '.join(missing)}; "
-                "choose a model trained on these labels"
+                f"model {model.source!r} labels {', '.join(sorted(map(str, known)))}, but {examples.name} has "
+                f"{', '.join(missing)}; choose a model trained on these labels"
             )
 
     def outcomes(
