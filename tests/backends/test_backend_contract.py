@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from tiny_models import HEADS, eager_logits, make_batch, make_case, make_model, no_calibration
 
 from pytest_perfq import registry
+from pytest_perfq.core.case import DEVICES, PRECISIONS
+from pytest_perfq.core.quantization import Quantization
+from pytest_perfq.errors import UsageError
 
 BACKENDS = sorted(registry.names("backend"))
 # Rows of these lengths in batches of this many columns; none of them is a shape that a backend was traced or checked at.
@@ -47,4 +53,39 @@ def test_logits_are_those_of_transformers(name, family, task, shared_resources):
             assert got[output].shape == true.shape
             real = batch.arrays["attention_mask"].astype(bool) if true.shape[:2] == batch.shape else slice(None)
             np.testing.assert_allclose(got[output][real], true[real], atol=2e-5, rtol=2e-5)
+    assert program.bytes > 0
+    assert all(type(value) in (str, int, float, bool) for value in program.facts.values())
     program.close()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_case_is_built_or_refused_with_reasons(name):
+    backend = registry.load("backend", name)
+    assert backend.name == name
+    for device in DEVICES:
+        for precision in PRECISIONS:
+            reasons = backend.refuses(make_case(name, device=device, precision=precision))
+            assert all(isinstance(reason, str) and ": " in reason for reason in reasons)
+            if device == "cpu" and precision in ("tf32", "fp16"):
+                assert len(reasons) == 1
+    assert any("set both to 1" in reason for reason in backend.refuses(make_case(name, pp=2)))
+    aware = Quantization(approach="aware")
+    assert any("use " in reason for reason in backend.refuses(make_case(name, quantization=aware)))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_unknown_options_are_mistakes(name):
+    with pytest.raises(UsageError, match=f"unknown option of backend {name} 'speed'"):
+        registry.load("backend", name).refuses(make_case(f"{name}[speed=11]"))
+
+
+@pytest.mark.parametrize("name", sorted(set(BACKENDS) - ONE_MODEL))
+def test_close_gives_the_program_back(name, bert, shared_resources):
+    program = build(name, make_case(name), bert, shared_resources)
+    held = program._session if hasattr(program, "_session") else program._call
+    graph = weakref.ref(held)
+    bare = held is bert.module  # the original is the module itself, which its model keeps
+    del held
+    program.close()
+    gc.collect()
+    assert (graph() is None) is not bare

@@ -1,0 +1,346 @@
+"""Machine facts: recordings of NVML, /proc and /sys in, names and identities out; and the machine under test against psutil."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from pytest_perfq import device
+from pytest_perfq.core.budget import GPUS
+from pytest_perfq.device import cpu, doctor, gpu, identity
+
+
+# What nvidia-smi prints as the product name, and what budgets call it.
+@pytest.mark.parametrize(
+    ("marketing", "name"),
+    [
+        ("Tesla T4", "t4"),
+        ("NVIDIA T4", "t4"),
+        ("Tesla V100-SXM2-16GB", "v100"),
+        ("Tesla V100-PCIE-32GB", "v100"),
+        ("Tesla P100-PCIE-16GB", "p100"),
+        ("NVIDIA A2", "a2"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA A10G", "a10g"),
+        ("NVIDIA A16", "a16"),
+        ("NVIDIA A30", "a30"),
+        ("NVIDIA A40", "a40"),
+        ("NVIDIA A100-SXM4-40GB", "a100"),
+        ("NVIDIA A100 80GB PCIe", "a100"),
+        ("A100-PCIE-40GB", "a100"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA L40", "l40"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", "h100"),
+        ("NVIDIA H100 NVL", "h100"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA GeForce RTX 3090", "rtx3090"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA GeForce RTX 5090", "rtx5090"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "a100-mig-1g.5gb"),
+        ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", "h100-mig-3g.40gb"),
+        # Other cards, whatever number they bear.
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 4090 D", None),
+        ("NVIDIA RTX A4000", None),
+        ("NVIDIA RTX 6000 Ada Generation", None),
+        ("GRID T4-8Q", None),
+        ("NVIDIA A800-SXM4-80GB", None),
+        ("NVIDIA H800", None),
+        ("NVIDIA GH200 480GB", None),
+        ("Tesla K80", None),
+        ("CPU", None),
+    ],
+)
+def test_marketing_names(marketing, name):
+    assert gpu.short_name(marketing) == name
+    assert name is None or name.partition("-mig-")[0] in GPUS
+
+
+class Nvml:
+    """A recording of NVML on a machine with these GPUs: an object with the functions of pynvml that are used."""
+
+    class NVMLError(Exception):
+        pass
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    def __init__(self, *names, mig=0, clock=1980):
+        self.names, self.mig, self.clock = names, mig, clock
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        if index >= len(self.names):
+            raise self.NVMLError("Invalid Argument")
+        return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        if uuid != "GPU-1":
+            raise self.NVMLError("Not Found")
+        return 1
+
+    def nvmlDeviceGetName(self, handle):
+        return self.names[0] + " MIG 1g.5gb" if handle == "slice" else self.names[handle]
+
+    def nvmlDeviceGetMigMode(self, handle):
+        if handle == "slice":
+            raise self.NVMLError("Not Supported")
+        return [self.mig, self.mig]
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle, index):
+        return "slice"
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle):
+        if handle != "slice":
+            raise self.NVMLError("Invalid Argument")
+        return 0
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle):
+        return (9, 0)
+
+    def nvmlDeviceGetMemoryInfo(self, handle):
+        return SimpleNamespace(total=85520809984)
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle):
+        return 700000
+
+    def nvmlSystemGetDriverVersion(self):
+        return b"580.65.06"
+
+    def nvmlDeviceGetClockInfo(self, handle, kind):
+        return self.clock
+
+    def nvmlDeviceGetMaxClockInfo(self, handle, kind):
+        return 1980
+
+    def nvmlDeviceGetTemperature(self, handle, sensor):
+        return 41
+
+    def nvmlDeviceGetPowerUsage(self, handle):
+        raise self.NVMLError("Not Supported")
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        return [SimpleNamespace(pid=os.getpid()), SimpleNamespace(pid=1)]
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle):
+        return 0
+
+
+@pytest.fixture(autouse=True)
+def every_gpu_visible(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("visible", "name"),
+    [
+        (None, "h100"),
+        ("0", "h100"),
+        ("1", "t4"),
+        ("1,0", "t4"),
+        ("GPU-1", "t4"),
+        ("", None),
+        ("-1", None),
+        ("5", None),
+        ("GPU-9", None),
+    ],
+)
+def test_the_gpu_is_the_first_visible_one(visible, name, monkeypatch):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    library = Nvml("NVIDIA H100 80GB HBM3", "Tesla T4")
+    assert gpu.gpu_name(library) == name
+    assert gpu.gpu_present(library) is (name is not None)
+
+
+def test_a_gpu_without_a_known_name_is_still_present():
+    library = Nvml("NVIDIA RTX A4000")
+    assert (gpu.gpu_present(library), gpu.gpu_name(library)) == (True, None)
+    assert gpu.gpu_marketing_name(library) == "NVIDIA RTX A4000"
+
+
+def test_no_driver_is_no_gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "_library", lambda: None)
+    monkeypatch.setattr(gpu, "Path", lambda name: tmp_path / "gpus")
+    assert (gpu.gpu_present(), gpu.gpu_name(), gpu.identity(), gpu.volatile(), gpu.driver()) == (False, None, {}, {}, None)
+    (tmp_path / "gpus" / "0000:17:00.0").mkdir(parents=True)
+    assert gpu.gpu_present()  # the driver shows one that NVML cannot open
+
+
+def test_a_gpu_s_identity_holds_what_does_not_jitter():
+    calm, hot = (device.fingerprint("cuda", 4, Nvml("NVIDIA H100 80GB HBM3", clock=clock)) for clock in (1980, 345))
+    assert {name: value for name, value in calm.identity.items() if name.startswith("gpu")} == {
+        "gpu": "NVIDIA H100 80GB HBM3",
+        "gpu_compute_capability": "9.0",
+        "gpu_memory_gib": 80,
+        "gpu_mig": "disabled",
+        "gpu_power_limit_w": 700,
+    }
+    assert calm.key == hot.key
+    assert (calm.volatile["sm_clock_mhz"], hot.volatile["sm_clock_mhz"]) == (1980, 345)
+    assert (calm.volatile["gpu_other_processes"], calm.volatile["gpu_power_w"]) == (1, None)
+    assert calm.stack["driver"] == "580.65.06"
+
+
+def test_a_mig_slice_is_another_machine():
+    whole, part = (device.fingerprint("cuda", 4, Nvml("NVIDIA A100-SXM4-40GB", mig=mig)) for mig in (0, 1))
+    assert part.identity["gpu_mig"] == "1g.5gb"
+    assert whole.key != part.key
+    assert gpu.gpu_name(Nvml("NVIDIA A100-SXM4-40GB", mig=1)) == "a100-mig-1g.5gb"
+
+
+def test_the_cpu_s_identity():
+    found = device.fingerprint("cpu", 3)
+    assert found.identity["threads"] == 3
+    assert found.identity["logical_cpus"] == len(psutil.Process().cpu_affinity())
+    assert found.identity["memory_gib"] <= round(psutil.virtual_memory().total / 1024**3)
+    assert found.identity["cpu"] in open("/proc/cpuinfo").read()
+    assert not any("gpu" in name for name in found.identity)
+    jitter = {"mhz", "clock", "temperature", "load", "hostname", "available"}
+    assert not any(word in name for name in found.identity for word in jitter)
+    assert found.key == device.fingerprint("cpu", 3).key != device.fingerprint("cpu", 2).key
+
+
+def test_the_stack_names_versions_and_the_revision():
+    import torch
+    import transformers
+
+    stack = device.fingerprint("cpu", 1).stack
+    assert (stack["torch"], stack["transformers"]) == (torch.__version__, transformers.__version__)
+    assert stack["cuda"] == torch.version.cuda
+    assert stack["blas"].split()[0] in torch.__config__.show()
+    assert stack["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def _git(folder, *words):
+    return subprocess.run(("git", *words), cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_revision_and_dirtiness(tmp_path):
+    assert identity.git_facts(str(tmp_path)) == {}
+    _git(tmp_path, "init", "-q")
+    (tmp_path / "file").write_text("one")
+    _git(tmp_path, "add", "file")
+    _git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one")
+    revision = _git(tmp_path, "rev-parse", "HEAD")
+    assert identity.git_facts(str(tmp_path)) == {"revision": revision, "dirty": False}
+    (tmp_path / "file").write_text("two")
+    assert identity.git_facts(str(tmp_path)) == {"revision": revision, "dirty": True}
+
+
+def _machine(root, cores, text=""):
+    for number, (package, core) in enumerate(cores):
+        topology = root / f"sys/devices/system/cpu/cpu{number}/topology"
+        topology.mkdir(parents=True)
+        (topology / "physical_package_id").write_text(f"{package}\n")
+        (topology / "core_id").write_text(f"{core}\n")
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/cpuinfo").write_text(text)
+    return root
+
+
+def test_hyperthreads_count_once_and_sockets_apart(tmp_path):
+    root = _machine(tmp_path, [(0, 0), (0, 1), (1, 0), (1, 1), (0, 0), (0, 1), (1, 0), (1, 1)])
+    assert cpu.physical_cores(set(range(8)), root) == 4
+    assert cpu.physical_cores({0, 4}, root) == 1
+    assert cpu.physical_cores({0, 2}, root) == 2
+
+
+def test_cgroups_limit_cores_and_memory(tmp_path):
+    root = _machine(tmp_path, [(0, 0)])
+    assert cpu.cpu_quota(root) is None
+    group = root / "sys/fs/cgroup/box/inner"
+    group.mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text("0::/box/inner\n")
+    (group / "cpu.max").write_text("max 100000\n")
+    (group.parent / "cpu.max").write_text("150000 100000\n")
+    (root / "proc/meminfo").write_text("MemTotal:       33554432 kB\n")
+    assert (cpu.cpu_quota(root), cpu.memory_bytes(root)) == (1.5, 32 * 1024**3)
+    (group / "memory.max").write_text("4294967296\n")
+    (group.parent / "memory.max").write_text("max\n")
+    assert cpu.memory_bytes(root) == 4 * 1024**3
+
+
+def test_version_1_of_cgroups(tmp_path):
+    root = _machine(tmp_path, [(0, 0)])
+    (root / "sys/fs/cgroup/cpu").mkdir(parents=True)
+    (root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").write_text("200000\n")
+    (root / "sys/fs/cgroup/cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert cpu.cpu_quota(root) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "isa"),
+    [
+        ("model name\t: Intel(R) Xeon(R) Platinum 8488C\nflags\t: avx2 avx512f avx512_vnni amx_int8\n", "Intel(R) Xeon(R) Platinum 8488C", "amx_int8"),
+        ("model name\t: AMD EPYC 7R13\nflags\t: avx avx2\n\nmodel name\t: other\n", "AMD EPYC 7R13", "avx2"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd40\nFeatures\t: asimd asimddp sve i8mm\n", "Arm 0x41 0xd40", "sve"),
+        ("model name\t: i386\nflags\t: fpu\n", "i386", "base"),
+    ],
+)  # fmt: skip
+def test_cpu_models(text, model, isa, tmp_path):
+    root = _machine(tmp_path, [(0, 0)], text)
+    assert (cpu.cpu_model(root), cpu.cpu_isa(root)) == (model, isa)
+
+
+def test_available_threads_are_physical_cores_in_the_mask():
+    assert 1 <= device.available_threads() <= len(psutil.Process().cpu_affinity())
+    assert device.available_threads() <= psutil.cpu_count(logical=False)
+
+
+def test_peak_memory_sees_a_block_and_forgets_it():
+    import mmap
+
+    size = 64 * 1024**2
+    if not device.reset_peak_memory("cpu"):
+        pytest.skip("this system does not let a process reset its peak")
+    before = device.peak_memory_bytes("cpu")
+    block = mmap.mmap(-1, size)
+    block.write(b"x" * size)
+    block.close()
+    assert size * 0.9 < device.peak_memory_bytes("cpu") - before < size * 3
+    assert device.reset_peak_memory("cpu")
+    assert device.peak_memory_bytes("cpu") < before + size * 0.5
+
+
+def test_doctor_gives_a_reason_or_none_for_every_combination():
+    facts = doctor.doctor_facts()
+    assert set(facts["backends"]) >= {"eager", "torchscript", "compile", "ort"}
+    for devices in facts["backends"].values():
+        assert set(devices) == {"cpu", "cuda"}
+        assert all(set(precisions) == {"fp32", "tf32", "fp16", "bf16"} for precisions in devices.values())
+    assert facts["backends"]["eager"]["cpu"]["fp32"] == []
+    assert facts["backends"]["eager"]["cpu"]["tf32"][0].startswith("tf32 is a mode of NVIDIA's tensor cores")
+    assert facts["machine"]["identity"]["threads"] == facts["threads"] == device.available_threads()
+
+
+def test_a_backend_that_cannot_be_imported_is_said_to_be_so(monkeypatch):
+    def missing(kind, name):
+        raise ImportError("No module named 'onnxruntime'")
+
+    monkeypatch.setattr(doctor.registry, "load", missing)
+    assert doctor._reasons("ort")["cuda"]["fp16"] == ["cannot be imported: No module named 'onnxruntime'"]
+
+
+def test_importing_it_and_asking_for_the_gpu_loads_no_framework():
+    code = (
+        "import sys; from pytest_perfq import device; device.gpu_present(); device.gpu_name(); device.available_threads();"
+        "print([name for name in ('torch', 'transformers', 'onnxruntime', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_keys_are_of_the_identity_alone():
+    import json
+
+    found = device.fingerprint("cpu", 1)
+    assert found.key == hashlib.sha256(json.dumps(found.identity, sort_keys=True).encode()).hexdigest()[:12]
