@@ -12,10 +12,9 @@ from tiny_models import eager_logits, make_batch, make_case, make_model, no_cali
 
 from pytest_perfq import registry
 from pytest_perfq.backends import _check, _refusals, _torch
-from pytest_perfq.backends import compile as compiling
 from pytest_perfq.contracts import Model, Resources
 from pytest_perfq.core.quantization import Dynamic
-from pytest_perfq.errors import BuildError, ProgramError, UnknownName, UsageError
+from pytest_perfq.errors import BuildError, ProgramError, UsageError
 
 TORCH = ["eager", "torchscript", "compile"]
 
@@ -182,111 +181,3 @@ def test_bf16_programs_are_copies(resources):
     assert 1e-4 < gap < _check.TOLERANCE["bf16"] * max(1.0, scale)
     assert program.bytes == model.bytes // 2
     assert {weight.dtype for weight in model.module.parameters()} == {torch.float32}
-
-
-class Branching(torch.nn.Module):
-    """Takes a branch by its input: what tracing freezes."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, **inputs):
-        output = self.module(**inputs)
-        if inputs["attention_mask"].shape[0] == 2:
-            output.start_logits = output.start_logits + 1
-        return output
-
-
-def test_a_branch_frozen_by_tracing_is_found(resources):
-    whole = make_model("bert", "question-answering")
-    model = Model(Branching(whole.module).eval(), *(getattr(whole, name) for name in Model.__slots__[1:]))
-    with pytest.raises(BuildError) as caught:
-        build("torchscript", model, resources)
-    assert str(caught.value).startswith(
-        "the traced graph of tiny:bert differs from eager by 1 at batch 2 x 40, where fp32 may "
-    )
-    assert str(caught.value).endswith("it is not the same model: tracing has frozen a branch or a size; use backend compile")
-
-
-def test_check_batches_hold_padding_and_fit_the_model(bert):
-    batches = _check.check_batches(bert)
-    assert [batch.shape for batch in batches] == [(1, 7), (3, 16), (2, 40)]
-    for batch in batches:
-        assert batch.arrays["attention_mask"].sum(axis=1).tolist() == list(batch.lengths)
-        assert (batch.arrays["input_ids"][batch.arrays["attention_mask"] == 0] == bert.config.pad_token_id).all()
-    short = Model(*(12 if name == "max_positions" else getattr(bert, name) for name in Model.__slots__))
-    assert [batch.shape for batch in _check.check_batches(short)] == [(1, 7), (3, 12), (2, 12)]
-
-
-def test_difference_looks_at_real_tokens_only(bert):
-    batch = make_batch(bert, (4, 2), 4)
-    wanted = {"start_logits": np.zeros((2, 4), np.float32)}
-    padded, real = np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32)
-    padded[1, 3], real[1, 1] = 9, -3
-    assert _check.difference(batch, {"start_logits": padded}, wanted) == (0.0, 0.0)
-    assert _check.difference(batch, {"start_logits": real}, wanted) == (3.0, 0.0)
-    with pytest.raises(BuildError, match="the program gives end_logits and lacks output 'start_logits' of the model"):
-        _check.difference(batch, {"end_logits": real}, wanted)
-    with pytest.raises(BuildError, match=r"has shape \(1, 4\), that of the model \(2, 4\)"):
-        _check.difference(batch, {"start_logits": real[:1]}, wanted)
-
-
-def test_nan_is_never_faithful(bert):
-    def nan(batch):
-        return {name: np.full(batch.shape, np.nan, np.float32) for name in bert.outputs}
-
-    with pytest.raises(BuildError, match="differs from eager by nan at batch 1 x 7"):
-        _check.faithful(bert, nan, "fp32", "a graph", "mend it")
-    with pytest.raises(BuildError, match="the quantized graph of a case gives logits that are not finite"):
-        _check.distance(bert, nan, "a case")
-
-
-def test_compile_without_a_compiler(monkeypatch):
-    backend = registry.load("backend", "compile")
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert backend.refuses(make_case("compile")) == [
-        "torch.compile needs a C++ compiler: g++ is not on the PATH; install g++, set CXX, or use backend torchscript"
-    ]
-
-
-def test_compile_with_a_compiler_that_does_not_work(monkeypatch, tmp_path):
-    broken = tmp_path / "c++"
-    broken.write_text("#!/bin/sh\necho 'fatal error: omp.h: No such file' >&2\nexit 1\n")
-    broken.chmod(0o755)
-    monkeypatch.setenv("CXX", str(broken))
-    reasons = registry.load("backend", "compile").refuses(make_case("compile"))
-    assert reasons == [
-        f"torch.compile needs a C++ compiler: {broken} fails (fatal error: omp.h: No such file); "
-        "install g++, set CXX, or use backend torchscript"
-    ]
-
-
-def test_compile_modes():
-    backend = registry.load("backend", "compile")
-    assert backend.refuses(make_case("compile[mode=reduce-overhead]")) == []
-    with pytest.raises(UnknownName, match="unknown mode of backend compile 'max-autotun'; did you mean 'max-autotune'"):
-        backend.refuses(make_case("compile[mode=max-autotun]"))
-
-
-def test_compile_on_cuda_needs_triton(monkeypatch):
-    monkeypatch.setattr(compiling, "find_spec", lambda name: None)
-    assert compiling._compiler("cuda") == [
-        "torch.compile on cuda needs triton, which is not installed: install triton or use backend torchscript"
-    ]
-
-
-def test_what_cannot_be_compiled_is_a_sentence(resources, monkeypatch):
-    def broken(module, **options):
-        assert options == {"mode": "default", "dynamic": True, "fullgraph": True}
-
-        def call(**feed):
-            raise ValueError("Unsupported: a print\nfrom user code")
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", broken)
-    with pytest.raises(BuildError) as caught:
-        build("compile", make_model("bert", "question-answering"), resources)
-    assert str(caught.value) == "tiny:bert cannot be compiled: Unsupported: a print; use backend torchscript or eager"

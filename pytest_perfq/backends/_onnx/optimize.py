@@ -39,8 +39,8 @@ def fuse(source: Path, target: Path, model: Model, device: str) -> Facts:
         fused = optimizer.optimize_model(
             str(source),
             model_type="bert",
-            num_heads=int(model.config.num_attention_heads),
-            hidden_size=int(model.config.hidden_size),
+            num_heads=int(getattr(model.config, "num_attention_heads", 0)),  # 0: the optimizer reads it off the graph
+            hidden_size=int(getattr(model.config, "hidden_size", 0)),
             opt_level=0,
             use_gpu=device == "cuda",
         )
