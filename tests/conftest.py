@@ -1,1 +1,7 @@
-"""Puts this folder on the path, so that every folder of tests can share `making.py`."""
+"""Puts this folder on the path, so that every folder of tests can share `making.py`; no deadline for generated cases, since
+a busy machine is not a wrong answer."""
+
+from hypothesis import settings
+
+settings.register_profile("perfq", deadline=None)
+settings.load_profile("perfq")

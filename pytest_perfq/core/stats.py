@@ -130,7 +130,12 @@ def t_tail(t: float, df: float) -> float:
     """P(T > t) of Student's t with df degrees of freedom."""
     if math.isinf(t):
         return float(t < 0)
-    tail = 0.5 * incomplete_beta(df / 2.0, 0.5, df / (df + t * t))
+    square = t * t
+    # Two forms of the same: near zero the first would lose its digits to 1 - x.
+    if square < df:
+        tail = 0.5 - 0.5 * incomplete_beta(0.5, df / 2.0, square / (df + square))
+    else:
+        tail = 0.5 * incomplete_beta(df / 2.0, 0.5, df / (df + square))
     return tail if t >= 0 else 1.0 - tail
 
 

@@ -73,11 +73,14 @@ class _Work:
                 self.findings.append(Finding(rule="baseline", status="invalid", note=note))
             return
         self.findings += hold(candidate, self.pair.limits)
-        if candidate.unmeasured is not None and not self.findings:
-            self.findings.append(Finding(rule="measured", status="unmeasured", note=candidate.unmeasured))
         if baseline is not None:
             self._compare(candidate, baseline)
-            return
+        else:
+            self._alone(candidate, against)
+        if candidate.unmeasured is not None and not any(one.status == "unmeasured" for one in self.findings):
+            self.findings.append(Finding(rule="measured", status="unmeasured", note=candidate.unmeasured))
+
+    def _alone(self, candidate: Measurement, against: bool) -> None:
         for limit in self.slow_limits:
             note = candidate.unmeasured or "no baseline to hold it against; give one with --perf-against"
             self.findings.append(finding(limit, "unmeasured", note))
