@@ -5,6 +5,7 @@ Knows what a CPU says of itself; what a GPU can do is asked of the framework by 
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
         if name.strip() in ("flags", "Features"):
             return frozenset(value.split())
     return frozenset()
+
+
+def nvidia_driver(root: Path = Path("/")) -> list[str]:
+    """Refuses cuda on a Linux without NVIDIA's driver; other systems keep it elsewhere, and are asked by opening a session."""
+    signs = ("proc/driver/nvidia/version", "dev/nvidiactl", "dev/dxg")
+    if not sys.platform.startswith("linux") or any((root / sign).exists() for sign in signs):
+        return []
+    return ["device cuda needs an NVIDIA GPU and its driver, and this machine shows none: use device cpu"]
 
 
 def one_device(case: Case) -> list[str]:

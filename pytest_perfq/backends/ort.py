@@ -53,7 +53,7 @@ def _provider(asked: options.Options) -> list[str]:
 
     available = onnxruntime.get_available_providers()
     if asked.provider_name in available:
-        return []
+        return [] if asked.provider == "cpu" else _refusals.nvidia_driver()
     return [
         f"onnxruntime {onnxruntime.__version__} has no {asked.provider_name}, only {', '.join(available)}: "
         "install onnxruntime-gpu with its libraries, or use device cpu"

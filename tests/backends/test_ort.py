@@ -12,6 +12,7 @@ from onnx import TensorProto
 from tiny_models import eager_logits, make_batch, make_case, make_model, no_calibration
 
 from pytest_perfq import registry
+from pytest_perfq.backends import _refusals
 from pytest_perfq.backends._onnx import export, options, placement, session
 from pytest_perfq.errors import BuildError, ProgramError, UnknownName, UsageError
 
@@ -64,8 +65,21 @@ def test_a_provider_that_is_not_there_names_those_that_are(monkeypatch):
     assert sentence in ORT.refuses(make_case("ort", device="cuda"))[0]
 
 
+def test_a_machine_without_a_driver(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(options.PROVIDERS.values()))
+    sentence = "device cuda needs an NVIDIA GPU and its driver, and this machine shows none: use device cpu"
+    assert _refusals.nvidia_driver(tmp_path) == [sentence]
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+    assert _refusals.nvidia_driver(tmp_path) == []
+    monkeypatch.setattr(_refusals, "nvidia_driver", lambda: [sentence])
+    assert ORT.refuses(make_case("ort", device="cuda")) == [sentence]
+    assert ORT.refuses(make_case("ort")) == []
+
+
 def test_precisions(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(options.PROVIDERS.values()))
+    monkeypatch.setattr(_refusals, "nvidia_driver", list)
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     assert ORT.refuses(make_case("ort", precision="fp16"))[0].startswith("fp16 on a CPU is emulated")
     assert ORT.refuses(make_case("ort", precision="bf16"))[0].startswith("onnxruntime has no bf16 kernels")

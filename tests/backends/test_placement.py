@@ -85,13 +85,58 @@ def test_another_accelerator_is_an_error(tmp_path):
         placement.verify(Session(*parts), "TensorrtExecutionProvider", path)
 
 
-def test_a_session_of_another_provider_is_an_error(bert, shared_resources, tmp_path, monkeypatch):
+def test_a_session_of_another_provider_is_an_error(bert, tmp_path):
     """onnxruntime built without CUDA opens a CPU session when asked for CUDA, and only prints a line."""
     export.export(bert, 17, tmp_path / "model.onnx")
-    monkeypatch.setattr(placement, "verify", lambda *_: {})
     with pytest.warns(UserWarning, match="not in available"), pytest.raises(BuildError) as caught:
         session.open_session(tmp_path / "model.onnx", session.Plan("CUDAExecutionProvider", "fp32", 99, 1))
     assert str(caught.value) == (
         "CUDAExecutionProvider was asked for and onnxruntime opened CPUExecutionProvider; "
         "check its libraries with `perfq doctor` or use device cpu"
     )
+
+
+def test_a_session_that_may_not_use_the_cpu_is_opened_first(bert, tmp_path, monkeypatch):
+    """And where onnxruntime refuses it, a second one that shows its graph; a recording of what it says on a GPU."""
+    opened = []
+
+    class Recorded(Session):
+        def __init__(self, path, session_options, providers):
+            strict = bool(session_options.has_session_config_entry("session.disable_cpu_ep_fallback"))
+            opened.append((strict, bool(session_options.optimized_model_filepath), providers[0][0]))
+            if strict:
+                raise RuntimeError(
+                    "graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been "
+                    "explicitly disabled by the user."
+                )
+            super().__init__(Part("CUDAExecutionProvider", *work), Part(placement.CPU, *shapes))
+            mixed_path.replace(session_options.optimized_model_filepath)
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider", placement.CPU]
+
+        def disable_fallback(self):
+            pass
+
+    mixed_path, nodes = mixed(tmp_path)
+    work, shapes = [nodes["look up"], nodes["sum"]], [nodes["shape"], nodes["rows"]]
+    monkeypatch.setattr(session.onnxruntime, "SessionOptions", Options)
+    monkeypatch.setattr(session.onnxruntime, "InferenceSession", Recorded)
+    _, facts = session.open_session(tmp_path / "model.onnx", session.Plan("CUDAExecutionProvider", "fp32", 99, 1))
+    assert opened == [(True, False, "CUDAExecutionProvider"), (False, True, "CUDAExecutionProvider")]
+    assert facts == {"provider_node_share": 0.5, "cpu_nodes": "Gather:1 Shape:1", "cpu_fallback_disabled": False}
+
+
+class Options:
+    """As much of onnxruntime's SessionOptions as is used, with a way to ask."""
+
+    optimized_model_filepath = ""
+
+    def __init__(self):
+        self.entries = {}
+
+    def add_session_config_entry(self, name, value):
+        self.entries[name] = value
+
+    def has_session_config_entry(self, name):
+        return self.entries.get(name) == "1"

@@ -25,7 +25,7 @@ from pytest_perfq.backends._onnx.exclude import excluded, name_nodes
 from pytest_perfq.backends._onnx.optimize import census, quiet
 from pytest_perfq.contracts import Batch
 from pytest_perfq.core.quantization import Quantization
-from pytest_perfq.errors import BuildError, UnknownName
+from pytest_perfq.errors import BuildError, PerfqError, UnknownName
 
 METHODS = {
     "minmax": ort_quantization.CalibrationMethod.MinMax,
@@ -96,7 +96,9 @@ def quantize(source: Path, target: Path, wanted: Quantization, batches: Sequence
         with quiet():
             _call(prepared, target, wanted, batches, left_out, tuple(value.name for value in model.graph.input))
         done = really_quantized(model.graph, onnx.load(str(target)).graph, quantized_operators(wanted), set(left_out))
-    except (ValueError, RuntimeError, AssertionError, IndexError, KeyError, TypeError) as error:
+    except (PerfqError, MemoryError):
+        raise
+    except Exception as error:  # onnxruntime's tools raise bare exceptions of every kind
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BuildError(f"onnxruntime cannot quantize {name} by {wanted.id}: {line}; {_advice(wanted)}") from error
     finally:

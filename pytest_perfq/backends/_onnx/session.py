@@ -53,17 +53,14 @@ def open_session(path: Path, plan: Plan) -> tuple[Any, dict[str, str | int | flo
     strict = plan.provider != placement.CPU
     try:
         session, facts = _open(path, plan, strict)
+    except BuildError:
+        raise
     except Exception as error:  # onnxruntime's exceptions have no common type of their own
         if NO_FALLBACK not in str(error):
             raise BuildError(_sentence(path, plan, error)) from error
         # It names no node. A second session that may use the CPU tells which ones and what they compute.
         strict = False
         session, facts = _open(path, plan, strict)
-    if session.get_providers()[0] != plan.provider:
-        raise BuildError(
-            f"{plan.provider} was asked for and onnxruntime opened {', '.join(session.get_providers())}; "
-            "check its libraries with `perfq doctor` or use device cpu"
-        )
     return session, {**facts, "cpu_fallback_disabled": strict} if plan.provider != placement.CPU else facts
 
 
@@ -76,15 +73,27 @@ def _open(path: Path, plan: Plan, strict: bool) -> tuple[Any, dict[str, str | in
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    # Only a session that may use the CPU has to show its graph. TensorRT's holds compiled nodes, which cannot be written: the
+    # file it was made from must do, and nodes that are not in it count as work.
+    shown = plan.provider == "CUDAExecutionProvider" and not strict
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
-        if plan.provider != placement.CPU:
+        if shown:
             options.optimized_model_filepath = str(optimized)
         providers = [(plan.provider, plan.provider_options())]
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         # What onnxruntime would do after a failed run: open a CPU session and say so in one printed line.
         session.disable_fallback()
-        return session, placement.verify(session, plan.provider, optimized)
+        _right_provider(session, plan.provider)
+        return session, placement.verify(session, plan.provider, optimized if shown else path)
+
+
+def _right_provider(session: Any, provider: str) -> None:
+    if session.get_providers()[0] != provider:
+        raise BuildError(
+            f"{provider} was asked for and onnxruntime opened {', '.join(session.get_providers())}; "
+            "check its libraries with `perfq doctor` or use device cpu"
+        )
 
 
 def _sentence(path: Path, plan: Plan, error: Exception) -> str:
