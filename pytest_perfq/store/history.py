@@ -15,13 +15,19 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select, update
 
 from pytest_perfq.errors import StoreError
 from pytest_perfq.store import encode, migrate, rows
 from pytest_perfq.store.database import connect, file_of, name_of, parse, telling
 from pytest_perfq.store.lock import lock_for
 from pytest_perfq.store.tables import blobs, fingerprints, records, runs
+
+# Built once: making a statement costs more than running it.
+LAST_ATTEMPT = select(func.max(records.c.attempt)).where(
+    records.c.run_id == bindparam("run"), records.c.nodeid == bindparam("item")
+)
+INSERT_RECORD = insert(records)
 
 
 class Store:
@@ -96,11 +102,10 @@ class Store:
                 self._share(connection, blobs, name, data=data)
             if run_id not in self._marked:
                 self._mark(connection, run_id, row)
-            taken = select(func.max(records.c.attempt)).where(records.c.run_id == run_id, records.c.nodeid == nodeid)
-            last = connection.execute(taken).scalar()
+            last = connection.execute(LAST_ATTEMPT, {"run": run_id, "item": nodeid}).scalar()
             attempt = attempt if last is None else max(attempt, last + 1)
             values = {**row.values, "run_id": run_id, "nodeid": nodeid, "attempt": attempt, "recorded_s": time.time()}
-            connection.execute(insert(records).values(values))
+            connection.execute(INSERT_RECORD, values)
         # Only what was committed is known to be there.
         self._known |= {digest, *row.blobs}
         self._marked.add(run_id)

@@ -53,12 +53,13 @@ class FileWriteLock:
         self._holder = Path(f"{file}.run")
 
     def acquire(self) -> None:
-        try:
-            with telling(self._name, "lock"):
+        with telling(self._name, "lock"):
+            # Timeout is an OSError as well: it must not reach what tells of those.
+            try:
                 self._lock.acquire(timeout=0)
-                self._holder.write_text(json.dumps({"pid": os.getpid(), "started_s": time.time()}))
-        except Timeout:
-            raise _refuse(self._name, self._who()) from None
+            except Timeout:
+                raise _refuse(self._name, self._who()) from None
+            self._holder.write_text(json.dumps({"pid": os.getpid(), "started_s": time.time()}))
 
     def _who(self) -> str:
         try:
@@ -95,9 +96,10 @@ class AdvisoryWriteLock:
 
     def release(self) -> None:
         if self._connection is not None:
-            # Back to the pool the session would live on, and the lock with it.
-            self._connection.invalidate()
-            self._connection.close()
+            # The pool keeps the session alive, and with it a lock that is not given back by name.
+            with telling(self._name, "unlock"):
+                self._connection.exec_driver_sql(f"SELECT pg_advisory_unlock({ADVISORY_KEY})")
+                self._connection.close()
             self._connection = None
 
 
