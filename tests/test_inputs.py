@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pytest_perfq import inputs
 from pytest_perfq.contracts import Model
 from pytest_perfq.errors import UnknownName, UsageError

@@ -7,6 +7,7 @@ import string
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pytest_perfq import metrics
 from pytest_perfq.core.measurement import Outcomes
 from pytest_perfq.errors import UnknownName, UsageError

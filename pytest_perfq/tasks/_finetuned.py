@@ -1,4 +1,5 @@
-"""`finetuned:SOURCE`: an encoder with a fresh head, fine-tuned here on the train split of the case's data set.
+"""`finetuned:SOURCE`: an encoder fine-tuned here on the train split of the case's data set, with a fresh head unless the
+source has one of that shape.
 
 The checkpoint is kept under the content of the encoder, the data and the recipe.
 """
@@ -44,7 +45,7 @@ def folder(source: str, task: HeadTask, case: Case, resources: Resources) -> Pat
     recipe = recipe_for(task.name, examples.name)
     with _models.quiet(), finetune.settled(recipe):
         config = _labelled(config, examples)
-        module, _ = _models.weights(wanted, source, base, resources.pickle, config=config)
+        module, _ = _models.weights(wanted, source, base, resources.pickle, config=config, ignore_mismatched_sizes=True)
         tokenizer = AutoTokenizer.from_pretrained(base)
         limit = min(recipe.max_length, int(_models.sizes(config).max_position_embeddings))
         recipe = dataclasses.replace(recipe, max_length=limit)

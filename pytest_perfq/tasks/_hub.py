@@ -22,13 +22,13 @@ TEXTS = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.j
 
 
 def _ask(answered: list[bool]) -> None:
-    import httpx
     from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import HTTPError
 
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
         answered.append(True)
-    except (httpx.HTTPError, OSError):
+    except (OSError, HTTPError):
         answered.append(False)
 
 
@@ -69,13 +69,14 @@ def _offline() -> Iterator[None]:
 def reach(what: str) -> Iterator[None]:
     """Around a call that fetches `what`. Raises Unavailable when the hub is out of reach and its cache lacks it, and
     UsageError when the hub answers that it has no such thing."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    # HTTPError is of whichever client this version of the hub library uses; older ones raise OSError.
+    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
 
     if not reachable():
         try:
             with _offline():
                 yield
-        except (OSError, ConnectionError) as error:
+        except (OSError, HTTPError) as error:
             raise Unavailable(f"{what} cannot be fetched: the hub is out of reach and its cache here lacks it") from error
         return
     try:
@@ -84,7 +85,7 @@ def reach(what: str) -> Iterator[None]:
         raise UsageError(f"the hub shows no {what} to this account; check the name or log in with `hf auth login`") from error
     except FileNotFoundError as error:  # how `datasets` and `evaluate` say that there is no such thing
         raise UsageError(f"the hub has no {what}; check the name") from error
-    except (OSError, ConnectionError) as error:
+    except (OSError, HTTPError) as error:
         raise Unavailable(f"{what} cannot be fetched: {str(error).splitlines()[0]}") from error
 
 
