@@ -14,6 +14,7 @@ from tiny_models import eager_logits, make_batch, make_case, make_model, no_cali
 from pytest_perfq import registry
 from pytest_perfq.backends import _refusals
 from pytest_perfq.backends._onnx import export, options, placement, session
+from pytest_perfq.core.quantization import Dynamic
 from pytest_perfq.errors import BuildError, ProgramError, UnknownName, UsageError
 
 ORT = registry.load("backend", "ort")
@@ -123,6 +124,8 @@ def test_the_newest_opset_has_an_attention_of_its_own(bert, shared_resources):
     assert np.abs(got["end_logits"] - wanted["end_logits"])[batch.arrays["attention_mask"] == 1].max() < 2e-5
     path = next(path for path in shared_resources.cache.rglob("*.onnx") if _opset(path) == export.newest_opset())
     assert Counter(node.op_type for node in onnx.load(str(path)).graph.node)["Attention"] == 2
+    int8 = build(bert, f"ort[opset={export.newest_opset()},optimizer=false]", shared_resources, quantization=Dynamic("MatMul"))
+    assert int8.facts["quantized"] == "MatMul:13"  # six a layer and the head's; those of attention are inside its node
 
 
 def _opset(path):

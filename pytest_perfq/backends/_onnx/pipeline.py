@@ -101,7 +101,10 @@ def _quantized(walk: Walk, wanted: Quantization, source: cache.Entry) -> cache.E
 
     def make(folder: Path) -> cache.Facts:
         name = f"{walk.model.source} for {walk.case.backend}"
-        return quantize.quantize(source.folder / FILE, folder / FILE, wanted, batches, name)
+        symbolic = walk.options.opset <= export.TRACED_OPSET  # the dynamo exporter writes all shapes itself
+        facts = quantize.quantize(source.folder / FILE, folder / FILE, wanted, batches, name, symbolic=symbolic)
+        session.open_session(folder / FILE, replace(walk.plan, level=0))  # one that cannot be opened is not kept
+        return facts
 
     return _entry(walk, "quantize", key, make)
 

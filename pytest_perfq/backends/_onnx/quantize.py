@@ -78,15 +78,19 @@ class Reader(ort_quantization.CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {name: batch.arrays[name] for name in self._names}
 
 
-def quantize(source: Path, target: Path, wanted: Quantization, batches: Sequence[Batch], name: str) -> Facts:
+def quantize(
+    source: Path, target: Path, wanted: Quantization, batches: Sequence[Batch], name: str, *, symbolic: bool = True
+) -> Facts:
     """Writes the INT8 graph beside facts of it. batches: for static quantization. name: what messages call the model.
+    symbolic: infer shapes symbolically; needed where the exporter left them out, and not able to read the newest operators.
     Raises UsageError for an `exclude` entry that matches nothing, BuildError where onnxruntime gives up."""
     prepared = target.with_name("prepared.onnx")
     try:
         # Shapes only, as onnxruntime recommends. Its graph optimization is left out: fusing is a choice of the case, made
         # before, and `exclude` speaks of the nodes as they were exported.
         with quiet():
-            quant_pre_process(str(source), str(prepared), skip_optimization=True, auto_merge=True)
+            shapes = {"skip_symbolic_shape": not symbolic, "auto_merge": True}
+            quant_pre_process(str(source), str(prepared), skip_optimization=True, **shapes)
         model = onnx.load(str(prepared))
         name_nodes(model.graph)
         lift_constants(model.graph)
