@@ -125,13 +125,14 @@ class Gate:
 
     def _judged(self, measurement: Measurement, limits: tuple[Limit, ...], resumed: bool = False) -> Outcome:
         from pytest_perfq.core.verdict import judge
-        from pytest_perfq.report.explain import explain
+        from pytest_perfq.report.explain import reasons
 
         baseline = self._baseline_of(measurement.case)
-        verdict = judge(measurement, limits, baseline)
+        # All cases of the baseline count, so that the chance of a false alarm is that of the suite, not of each case.
+        verdict = judge(measurement, limits, baseline, suite=1 if self._baseline is None else len(self._baseline))
         unusable = verdict.status in ("unmeasured", "invalid")
         return Outcome(
-            message=explain(verdict),
+            message="\n".join(reasons(verdict)),
             skipped=unusable and not self.settings.strict,
             failed=verdict.failed or (unusable and self.settings.strict),
             record={"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": resumed},

@@ -166,7 +166,8 @@ class Workbench:
         lengths = None
         if case.padding == "dataset":
             lengths = task_of(case).token_lengths(case, model, self.materials.examples(case, case.split))
-        return inputs.latency_batch(model, case.batch_size, case.seq_len, case.padding, self.plan.seed, lengths)
+        batch: Batch = inputs.latency_batch(model, case.batch_size, case.seq_len, case.padding, self.plan.seed, lengths)
+        return batch
 
     def _latency(self, case: Case, limits: Sequence[Limit]) -> Measurement:
         lock = self._lock(case)

@@ -97,12 +97,17 @@ def line(finding: Finding) -> str:
     return f"{text} -> {step}" if step else text
 
 
-def explain(verdict: Verdict) -> str:
-    """The case, its status, and its findings from the worst to the best; those that passed are counted."""
+def reasons(verdict: Verdict) -> list[str]:
+    """The findings from the worst to the best, one line each; those that passed are counted."""
     ordered = sorted(verdict.findings, key=lambda one: -SEVERITY[one.status])
     shown = [one for one in ordered if one.status != "pass"]
-    lines = [f"{verdict.case_id}: {verdict.status}", *(f"  {line(one)}" for one in shown)]
+    lines = [line(one) for one in shown]
     passed = len(ordered) - len(shown)
     if passed:
-        lines.append(f"  {passed} more passed" if shown else f"  {passed} passed")
-    return "\n".join(lines)
+        lines.append(f"{passed} more passed" if shown else f"{passed} passed")
+    return lines
+
+
+def explain(verdict: Verdict) -> str:
+    """The case, its status and the reasons."""
+    return "\n".join([f"{verdict.case_id}: {verdict.status}", *(f"  {reason}" for reason in reasons(verdict))])

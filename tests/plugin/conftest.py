@@ -1,6 +1,7 @@
 """pytest in a folder of its own, with the package of fakes on its path."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ QUICK = ("-p", "no:randomly", "--perf-time=60ms", "--perf-visits=2")
 
 
 class House:
-    """A folder with one suite file, and pytest to run in it. Every run is a process of its own, as people run it."""
+    """A folder with one suite file, and pytest to run in it: in this process, which has torch loaded already, or with
+    `apart` in a process of its own, as people run it."""
 
     def __init__(self, pytester, monkeypatch):
         self.pytester, self.path = pytester, pytester.path
@@ -21,19 +23,22 @@ class House:
         monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
         monkeypatch.setenv("PERFQ_CACHE", str(pytester.path / "cache"))
         monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.chdir(pytester.path)
         self.monkeypatch = monkeypatch
 
-    def suite(self, sweep, name="test_it.py", extra=""):
+    def suite(self, sweep, extra=""):
         """Writes a suite over the tiny task: `sweep` holds keyword arguments as text."""
         body = (
             f"S = Sweep(task='tiny', model='tiny-model', seq_len=8, {sweep})\n@S\ndef test_it(case, perfq):\n    perfq(case)\n"
         )
-        self.pytester.makefile(".py", **{name.removesuffix(".py"): HEAD + body + extra})
+        self.pytester.makepyfile(test_it=HEAD + body + extra)
 
-    def run(self, *args, quick=True):
-        return self.pytester.runpytest_subprocess(*(QUICK if quick else ()), *args, timeout=240)
+    def run(self, *args, quick=True, apart=False):
+        run = self.pytester.runpytest_subprocess if apart else self.pytester.runpytest_inprocess
+        # One thread: a pool of them waits for each other whenever something else runs beside the tests.
+        return run("--perf-threads=1", *(QUICK if quick else ()), *args)
 
-    def records(self, run="last"):
+    def records(self):
         """(nodeid, status) of every record of the last run."""
         from pytest_perfq.store import Store
 
@@ -41,6 +46,32 @@ class House:
             return [(one.nodeid, one.status) for one in store.records(store.runs()[0].id)]
 
 
+@pytest.fixture(scope="session")
+def fakes():
+    """The package of fakes, and everything that a run in this process would import: pytester drops modules that such a run
+    brings in, and torch cannot be imported twice."""
+    from pytest_perfq import registry
+
+    sys.path.insert(0, str(FAKES))
+    for cached in (registry._entry_points, registry.names, registry.load):
+        cached.cache_clear()
+    import perfq_fakes
+
+    import pytest_perfq.cli
+    import pytest_perfq.item
+    import pytest_perfq.recorder
+    import pytest_perfq.report.progress
+    import pytest_perfq.report.terminal
+    import pytest_perfq.runner
+    import pytest_perfq.store
+    import pytest_perfq.target  # noqa: F401
+
+    yield perfq_fakes
+    sys.path.remove(str(FAKES))
+    for cached in (registry._entry_points, registry.names, registry.load):
+        cached.cache_clear()
+
+
 @pytest.fixture
-def house(pytester, monkeypatch):
+def house(fakes, pytester, monkeypatch):
     return House(pytester, monkeypatch)

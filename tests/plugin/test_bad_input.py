@@ -34,9 +34,9 @@ def test_bad_options(house, option, parts):
 def test_ini_twins_are_read_and_checked(house):
     house.suite("latency=False")
     house.pytester.makeini("[pytest]\nperf_visits = none\n")
-    one_sentence(house.pytester.runpytest_subprocess(), "--perf-visits is 'none'", code=4)
+    one_sentence(house.run(quick=False), "--perf-visits is 'none'", code=4)
     house.pytester.makeini("[pytest]\nperf_store = elsewhere/r.db\nperf_only = accuracy\n")
-    assert house.pytester.runpytest_subprocess().ret == 0
+    assert house.run(quick=False).ret == 0
     assert (house.path / "elsewhere/r.db").exists()
 
 
