@@ -225,7 +225,10 @@ def main() -> None:
     add("collect 10,000 cases", seconds, "s", 3)
     add("memory of an item", size, "bytes", 4096)
     add("harness time a case beyond measuring", harness_ms(), "ms", 20)
-    steps: list[tuple[str, Callable[[], float], float]] = [("store 1,000 cases", store_1000_s, 2), ("compare two baselines of 10,000 cases", compare_10000_s, 2)]
+    steps: list[tuple[str, Callable[[], float], float]] = [
+        ("store 1,000 cases", store_1000_s, 2),
+        ("compare two baselines of 10,000 cases", compare_10000_s, 2),
+    ]
     for name, measure, goal in steps:
         add(name, measure(), "s", goal)
     path = ROOT / ".perfq" / "speed.json"

@@ -73,7 +73,8 @@ class Spec:
                 value = float(value)
             if right is not None and type(value) is not right:
                 wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}[right]
-                raise UsageError(f"option {key} of {kind} {self.name} is {value!r}; it takes {wanted}, such as {_text(default)}")
+                given = f"option {key} of {kind} {self.name} is {value!r}"
+                raise UsageError(f"{given}; it takes {wanted}, such as {_text(default)}")
             values[key] = value
         return values
 
