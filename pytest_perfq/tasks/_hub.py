@@ -21,14 +21,20 @@ PICKLES = ("*.bin", "*.bin.index.json")
 TEXTS = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model")
 
 
+def _troubles() -> tuple[type[BaseException], ...]:
+    """What a failed fetch raises: OSError, or the base class of the HTTP client that this version of the hub library uses."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return OSError, HfHubHTTPError.__bases__[0]
+
+
 def _ask(answered: list[bool]) -> None:
     from huggingface_hub import constants, get_session
-    from huggingface_hub.errors import HTTPError
 
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
         answered.append(True)
-    except (OSError, HTTPError):
+    except _troubles():
         answered.append(False)
 
 
@@ -69,14 +75,13 @@ def _offline() -> Iterator[None]:
 def reach(what: str) -> Iterator[None]:
     """Around a call that fetches `what`. Raises Unavailable when the hub is out of reach and its cache lacks it, and
     UsageError when the hub answers that it has no such thing."""
-    # HTTPError is of whichever client this version of the hub library uses; older ones raise OSError.
-    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if not reachable():
         try:
             with _offline():
                 yield
-        except (OSError, HTTPError) as error:
+        except _troubles() as error:
             raise Unavailable(f"{what} cannot be fetched: the hub is out of reach and its cache here lacks it") from error
         return
     try:
@@ -85,7 +90,7 @@ def reach(what: str) -> Iterator[None]:
         raise UsageError(f"the hub shows no {what} to this account; check the name or log in with `hf auth login`") from error
     except FileNotFoundError as error:  # how `datasets` and `evaluate` say that there is no such thing
         raise UsageError(f"the hub has no {what}; check the name") from error
-    except (OSError, HTTPError) as error:
+    except _troubles() as error:
         raise Unavailable(f"{what} cannot be fetched: {str(error).splitlines()[0]}") from error
 
 
