@@ -26,7 +26,7 @@ from pytest_perfq.contracts import Model
 from pytest_perfq.errors import Unavailable, UsageError
 from pytest_perfq.tasks import _hub
 
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # What a configuration says of where it came from; not part of what the model is.
 _PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "_attn_implementation")
 
@@ -157,8 +157,9 @@ def sizes(config: Any) -> NormalizedTextConfig:
 
 
 def inputs_of(module: Any) -> tuple[str, ...]:
-    """Which of input_ids, attention_mask, token_type_ids the module takes, in the order of its forward."""
-    return tuple(name for name in inspect.signature(module.forward).parameters if name in _INPUTS)
+    """Which of INPUTS the module takes, in the order of its forward; no token types where it knows one type only."""
+    left_out = () if getattr(module.config, "type_vocab_size", 0) > 1 else ("token_type_ids",)
+    return tuple(name for name in inspect.signature(module.forward).parameters if name in INPUTS and name not in left_out)
 
 
 def content_key(module: Any) -> str:

@@ -41,6 +41,7 @@ def windows(
     encoded = tokenizer(
         [row["question"] for row in rows], [row["context"] for row in rows], truncation="only_second", max_length=max_length,
         stride=stride, return_overflowing_tokens=True, return_offsets_mapping=True, return_attention_mask=True,
+        return_token_type_ids=True,
     )  # fmt: skip
     found = []
     for at, example in enumerate(encoded["overflow_to_sample_mapping"]):

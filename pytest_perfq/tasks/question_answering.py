@@ -15,7 +15,7 @@ from pytest_perfq.contracts import Examples, Model
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Outcomes
 from pytest_perfq.errors import DataError, UsageError
-from pytest_perfq.tasks import _data, _encode, _spans
+from pytest_perfq.tasks import _data, _encode, _models, _spans
 from pytest_perfq.tasks._head import HeadTask, Rows, need
 
 
@@ -76,8 +76,7 @@ class QuestionAnswering(HeadTask):
     def lessons(self, case: Case, tokenizer: Any, examples: Examples, max_length: int) -> list[dict[str, list[int] | int]]:
         """Windows with the positions of the first answer; position 0 where the window does not hold it."""
         stride = min(int(self.options(case)["doc_stride"]), max_length // 3)
-        names = tuple(tokenizer.model_input_names)
-        windows = _spans.windows(tokenizer, examples.rows, max_length, stride, names)
+        windows = _spans.windows(tokenizer, examples.rows, max_length, stride, _models.INPUTS)
         return [
             {**window.row, "start_positions": start, "end_positions": end}
             for window in windows

@@ -72,7 +72,9 @@ class TextClassification(HeadTask):
 
     def _tokenize(self, tokenizer: Any, rows: Rows, max_length: int) -> Any:
         columns = [[row["texts"][at] for row in rows] for at in range(len(rows[0]["texts"]))]
-        return tokenizer(*columns, truncation=True, max_length=max_length, return_attention_mask=True)
+        return tokenizer(
+            *columns, truncation=True, max_length=max_length, return_attention_mask=True, return_token_type_ids=True
+        )
 
     def encode(self, case: Case, model: Model, rows: Rows) -> list[Text]:
         """One feature an example, cut to the model's longest sequence."""

@@ -1,7 +1,7 @@
 """Named entities: one tag a word, in the columns of CoNLL-2003 (tokens, ner_tags).
 
-A word's tag is what the model says of its first sub-token. Words beyond the model's longest sequence are predicted O. Tags
-of model and data set are matched by name. Scores are seqeval's (see metrics.py).
+A word's tag is what the model says of its first sub-token. Words without one, such as those beyond the model's longest
+sequence, are predicted O. Tags of model and data set are matched by name. Scores are seqeval's (see metrics.py).
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ _IGNORED_LABEL = -100
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """firsts: for each word that fits, the position of its first sub-token."""
+    """firsts: word -> position of its first sub-token, of the words that fit and that the tokenizer sees at all (it drops
+    some characters, such as zero-width spaces)."""
 
     row: Mapping[str, list[int]]
-    firsts: tuple[int, ...]
+    firsts: Mapping[int, int]
 
 
 class TokenClassification(HeadTask):
@@ -60,7 +61,7 @@ class TokenClassification(HeadTask):
     def _tokenize(self, tokenizer: Any, rows: Rows, max_length: int) -> Any:
         return tokenizer(
             [list(row["tokens"]) for row in rows], is_split_into_words=True, truncation=True, max_length=max_length,
-            return_attention_mask=True,
+            return_attention_mask=True, return_token_type_ids=True,
         )  # fmt: skip
 
     def encode(self, case: Case, model: Model, rows: Rows) -> list[Sentence]:
@@ -80,8 +81,8 @@ class TokenClassification(HeadTask):
         for at, row in enumerate(examples.rows):
             lesson: dict[str, list[int] | int] = {name: values[at] for name, values in encoded.items()}
             labels = [_IGNORED_LABEL] * len(encoded["input_ids"][at])
-            for tag, position in zip(row["ner_tags"], _firsts(encoded.word_ids(at)), strict=False):
-                labels[position] = index[tag]
+            for word, position in _firsts(encoded.word_ids(at)).items():
+                labels[position] = index[row["ner_tags"][word]]
             lessons.append({**lesson, "labels": labels})
         return lessons
 
@@ -106,9 +107,10 @@ class TokenClassification(HeadTask):
         labels = model.config.id2label
         predictions, margins, columns = [], [], []
         for row, feature, found in zip(rows, features, logits, strict=True):
-            values = found["logits"][list(feature.firsts)]
-            tags = [labels[int(best)] for best in np.argmax(values, axis=-1)]
-            tags += ["O"] * (len(row["tokens"]) - len(tags))
+            values = found["logits"][list(feature.firsts.values())]
+            tags = ["O"] * len(row["tokens"])
+            for word, best in zip(feature.firsts, np.argmax(values, axis=-1).tolist(), strict=True):
+                tags[word] = labels[best]
             gap = float(_encode.gaps(values).min()) if len(values) else _encode.LARGEST_MARGIN
             predictions.append(" ".join(tags))
             margins.append(_encode.margin(gap, 0.0))
@@ -131,14 +133,13 @@ def _tag(tag: int | str, names: Sequence[str], dataset: str, at: int) -> str:
     return names[tag]
 
 
-def _firsts(words: Sequence[int | None]) -> tuple[int, ...]:
-    """Position of the first sub-token of each word, in word order; a word without any sub-token ends the list early never:
-    tokenizers give every word at least one ([UNK])."""
+def _firsts(words: Sequence[int | None]) -> dict[int, int]:
+    """Word -> position of its first sub-token, of the words that have one."""
     seen: dict[int, int] = {}
     for position, word in enumerate(words):
         if word is not None:
             seen.setdefault(word, position)
-    return tuple(seen.values())
+    return seen
 
 
 TASK = TokenClassification()

@@ -21,8 +21,8 @@ def test_the_first_sub_token_of_a_word_decides(solver):
     feature = task.encode(case_of("token-classification"), model, rows)[0]
     tokens = model.tokenizer.convert_ids_to_tokens(feature.row["input_ids"])
     assert len(tokens) > 6
-    assert [tokens[position] for position in feature.firsts] == [model.tokenizer.tokenize(word)[0] for word in words]
-    assert not any(tokens[position].startswith("##") for position in feature.firsts)
+    assert [tokens[position] for position in feature.firsts.values()] == [model.tokenizer.tokenize(word)[0] for word in words]
+    assert not any(tokens[position].startswith("##") for position in feature.firsts.values())
 
 
 def test_scores_are_seqevals_on_real_and_predicted_tags(solver, resources):
@@ -42,6 +42,17 @@ def test_scores_are_seqevals_on_real_and_predicted_tags(solver, resources):
     assert found["precision"] == pytest.approx(seqeval.precision_score(labelled, predicted), abs=1e-9)
     assert found["recall"] == pytest.approx(seqeval.recall_score(labelled, predicted), abs=1e-9)
     assert found["accuracy"] == pytest.approx(seqeval.accuracy_score(labelled, predicted), abs=1e-9)
+
+
+def test_a_word_that_the_tokenizer_drops_shifts_no_tag(solver):
+    task, model = solver
+    rows = [{"id": "0", "tokens": ("met", "\u200b", "."), "ner_tags": ("O",) * 3}]
+    feature = task.encode(case_of("token-classification"), model, rows)[0]
+    tokens = model.tokenizer.convert_ids_to_tokens(feature.row["input_ids"])
+    assert {word: tokens[position] for word, position in feature.firsts.items()} == {
+        0: model.tokenizer.tokenize("met")[0],
+        2: ".",
+    }
 
 
 def test_words_beyond_the_positions_are_predicted_outside(solver):
