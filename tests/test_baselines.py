@@ -58,6 +58,7 @@ def test_stored_samples_are_like_any_others(saved):
     visit, back = found[0].visits[1], baselines.load(folder).get(found[0].case.id).visits[1]
     assert back.case == visit.case and visit.case == back.case and hash(back.case) == hash(visit.case)
     assert back.case != visit.original and not (back.case == "text")
+    assert back.case.median_error == visit.case.median_error > 0
     assert back.case.median_ns == visit.case.median_ns == np.median(visit.case.durations_ns)
 
 

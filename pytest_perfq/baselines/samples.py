@@ -16,17 +16,19 @@ from pytest_perfq.core.measurement import SIDES, Outcomes, Samples, Visit
 class _Stored(Samples):
     """Samples that are made into tuples when somebody asks for them."""
 
-    __slots__ = ("_bounds", "_latency", "median_ns", "started_s")
+    __slots__ = ("_bounds", "_latency", "median_error", "median_ns", "started_s")
     _latency: Latency
     _bounds: list[int]
 
-    def __init__(self, latency: Latency, bounds: list[int], started_s: float, median_ns: float) -> None:
-        """bounds: where rounds begin, warm-ups begin, and both end among the baseline's durations."""
+    def __init__(self, latency: Latency, bounds: list[int], started_s: float, median_ns: float, error: float) -> None:
+        """bounds: where rounds begin, warm-ups begin, and both end among the baseline's durations. error: of the median, -1
+        where there is none."""
         put = object.__setattr__
         put(self, "_latency", latency)
         put(self, "_bounds", bounds)
         put(self, "started_s", started_s)
         put(self, "median_ns", median_ns)
+        put(self, "median_error", None if error < 0 else error)
 
     @property
     def durations_ns(self) -> tuple[int, ...]:
@@ -60,6 +62,7 @@ class Latency:
             counts = arrays["counts"]
             self._started = arrays["started_s"].tolist()
             self._medians = arrays["medians_ns"].tolist()
+            self._errors = arrays["median_errors"].tolist()
         ends = np.cumsum(np.maximum(counts, 0).reshape(-1), dtype=np.int64).reshape(-1, 2)
         starts = np.concatenate([[0], ends[:-1, 1]])[: len(ends)]
         self._bounds = np.column_stack([starts, ends]).reshape(len(counts), len(SIDES), 3).tolist()
@@ -77,9 +80,10 @@ class Latency:
         """`number` visits from the `first` on."""
         found = []
         for index in range(first, first + number):
-            bounds, started, medians = self._bounds[index], self._started[index], self._medians[index]
+            bounds, started = self._bounds[index], self._started[index]
+            medians, errors = self._medians[index], self._errors[index]
             case, original, anchor = (
-                _Stored(self, bounds[side], started[side], medians[side]) if here else None
+                _Stored(self, bounds[side], started[side], medians[side], errors[side]) if here else None
                 for side, here in enumerate(self._present[index])
             )
             assert case is not None

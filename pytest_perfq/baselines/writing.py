@@ -133,19 +133,21 @@ def _short(case: Case) -> dict[str, Any]:
 
 def _write_latency(file: Path, visits: Sequence[Visit]) -> None:
     """counts: int32 [visits, side, (rounds, warm-ups)], -1 where there was no such side. started_s: [visits, side].
-    durations_ns: all rounds and warm-ups in that order. medians_ns: of the rounds, [visits, side], so that comparing two
-    baselines need not read them all; 0 where there are none."""
+    durations_ns: all rounds and warm-ups in that order. medians_ns, median_errors: of the rounds, [visits, side], so that
+    comparing two baselines need not read them all; 0 and -1 where there are none."""
     import numpy as np
 
     counts: list[list[list[int]]] = []
     started: list[list[float]] = []
     medians: list[list[float]] = []
+    errors: list[list[float]] = []
     durations: list[int] = []
     for visit in visits:
         sides: list[Samples | None] = [getattr(visit, side) for side in SIDES]
         counts.append([[-1, -1] if one is None else [len(one.durations_ns), len(one.warmup_ns)] for one in sides])
         started.append([0.0 if one is None else one.started_s for one in sides])
         medians.append([0.0 if one is None or not one.durations_ns else one.median_ns for one in sides])
+        errors.append([-1.0 if one is None or one.median_error is None else one.median_error for one in sides])
         for one in sides:
             if one is not None:
                 durations += one.durations_ns
@@ -156,6 +158,7 @@ def _write_latency(file: Path, visits: Sequence[Visit]) -> None:
         counts=np.asarray(counts, dtype=np.int32).reshape(len(visits), len(SIDES), 2),
         started_s=np.asarray(started, dtype=np.float64).reshape(len(visits), len(SIDES)),
         medians_ns=np.asarray(medians, dtype=np.float64).reshape(len(visits), len(SIDES)),
+        median_errors=np.asarray(errors, dtype=np.float64).reshape(len(visits), len(SIDES)),
         durations_ns=np.frombuffer(data, dtype=f"<{kind}"),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 from pytest_perfq.core import stats
@@ -22,6 +24,19 @@ class Samples:
     def median_ns(self) -> float:
         """The middle duration; raises IndexError where there is none."""
         return stats.median(self.durations_ns)
+
+    @property
+    def median_error(self) -> float | None:
+        """Standard error of ln(median), from the width of its order-statistic interval; None of fewer than three rounds."""
+        n, confidence = len(self.durations_ns), 0.95
+        if n < 3:
+            return None
+        interval = stats.quantile_interval(self.durations_ns, 0.5, confidence)
+        if interval is None:
+            # Even the extremes do not hold the median with 95 %: take them for what they do.
+            interval, confidence = (min(self.durations_ns), max(self.durations_ns)), 1.0 - 0.5 ** (n - 1)
+        width = math.log(max(interval[1], 1.0) / max(interval[0], 1.0))
+        return width / (2.0 * NormalDist().inv_cdf((1.0 + confidence) / 2.0))
 
     def to_json(self) -> dict[str, Any]:
         return {"durations_ns": list(self.durations_ns), "warmup_ns": list(self.warmup_ns), "started_s": self.started_s}

@@ -3,8 +3,9 @@
 The statistic of a visit is ln(median of the case / median of the anchor) where both measurements timed the anchor in every
 visit, else ln(median of the case). Two stored runs are not measured side by side, so the spread of the visits of one run
 says little about the difference of two: the variance is moderated over the suite and never falls below what was measured
-between runs. Only anchored visits on the same machine and stack can say `regressed` or `improved`. Source of the terms:
-234 fresh processes on a noisy machine; two unpaired sides differed with SD 17-34 %, anchored visits with up to 4 %.
+between runs, nor below what the rounds inside the visits show. Only anchored visits on the same machine and stack can say
+`regressed` or `improved`. Source of the terms: 234 fresh processes on a noisy machine; two unpaired sides differed with SD
+17-34 %, anchored visits with up to 4 %.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pytest_perfq.core import stats
 from pytest_perfq.core.finding import Finding
 from pytest_perfq.core.fingerprint import Fingerprint
-from pytest_perfq.core.measurement import Measurement
+from pytest_perfq.core.measurement import Measurement, Visit
 
 # A slow-down that matters, and one below which nothing is ever called slower: fractions.
 EFFECT, FLOOR = 0.05, 0.01
@@ -24,8 +25,8 @@ EFFECT, FLOOR = 0.05, 0.01
 ALPHA = 0.01
 # Never taken to be smaller, in units of ln: SD of an anchored visit; SD of the difference of two runs without an anchor.
 ANCHORED_VISIT_SD, UNANCHORED_RUN_SD = 0.04, 0.25
-# One visit a side shows no spread at all; it can nominate, not accuse.
-MIN_VISITS = 2
+# The screen of the procedure: fewer visits nominate, they do not accuse.
+MIN_VISITS = 3
 # The code under test: differing here is the point of comparing.
 REVISION = frozenset({"revision", "dirty"})
 
@@ -44,7 +45,8 @@ def named(differences: dict[str, tuple[object, object]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Two sets of visits of one case. mean: of ln(candidate) - ln(baseline). variance: of a visit, over `df`."""
+    """Two sets of visits of one case. mean: of ln(candidate) - ln(baseline). variance: of a visit, over `df`. noise: variance
+    that the rounds inside the visits show, on average; None where a visit has too few rounds to show any."""
 
     candidate: int
     baseline: int
@@ -52,11 +54,12 @@ class Drift:
     mean: float
     variance: float
     df: int
+    noise: float | None
 
     @property
     def gates(self) -> bool:
         """Whether these visits may accuse anyone."""
-        return self.anchored and min(self.candidate, self.baseline) >= MIN_VISITS
+        return self.anchored and self.noise is not None and min(self.candidate, self.baseline) >= MIN_VISITS
 
 
 def _anchored(measurement: Measurement) -> bool:
@@ -73,6 +76,20 @@ def _statistics(measurement: Measurement, anchored: bool) -> list[float]:
     return found
 
 
+def _noise(visits: Sequence[Visit], anchored: bool) -> float | None:
+    """A machine that is busy with something else shows it within the visits: medians of rounds that jump are not to be
+    trusted to 4 %, whatever three of them happen to agree on."""
+    total = 0.0
+    for visit in visits:
+        for side in (visit.case, visit.anchor if anchored else None):
+            if side is not None:
+                error = side.median_error
+                if error is None:
+                    return None
+                total += error * error
+    return total / len(visits)
+
+
 def drift(candidate: Measurement, baseline: Measurement) -> Drift:
     """The visits of both sides, which must have some, as one comparison."""
     anchored = _anchored(candidate) and _anchored(baseline)
@@ -80,7 +97,8 @@ def drift(candidate: Measurement, baseline: Measurement) -> Drift:
     df = len(mine) + len(theirs) - 2
     squares = stats.variance(mine) * (len(mine) - 1) + stats.variance(theirs) * (len(theirs) - 1)
     mean = math.fsum(mine) / len(mine) - math.fsum(theirs) / len(theirs)
-    return Drift(len(mine), len(theirs), anchored, mean, squares / df if df else 0.0, df)
+    noise = _noise((*candidate.visits, *baseline.visits), anchored)
+    return Drift(len(mine), len(theirs), anchored, mean, squares / df if df else 0.0, df, noise)
 
 
 def pooled_variance(drifts: Sequence[Drift], anchored: bool) -> float:
@@ -113,7 +131,7 @@ class Tested:
 def test(found: Drift, prior: float, limit: float | None) -> Tested:
     """limit: the slow-down promised at most (None: nothing over the floor). prior: variance of a visit over the suite."""
     own, df = stats.moderated(found.variance, found.df, prior)
-    error = math.sqrt(max(own, ANCHORED_VISIT_SD**2) * (1.0 / found.candidate + 1.0 / found.baseline))
+    error = math.sqrt(max(own, ANCHORED_VISIT_SD**2, found.noise or 0.0) * (1.0 / found.candidate + 1.0 / found.baseline))
     if not found.anchored:
         error = max(error, UNANCHORED_RUN_SD)
     bar = math.log1p(FLOOR if limit is None else limit)
@@ -145,7 +163,9 @@ def conclude(
         if not found.anchored:
             note.append("there is no anchor in every visit to tell the machine's drift from the case's")
         elif min(found.candidate, found.baseline) < MIN_VISITS:
-            note.append(f"one visit shows no spread; at least {MIN_VISITS} a side are needed to gate")
+            note.append(f"at least {MIN_VISITS} visits a side are needed to gate")
+        elif found.noise is None:
+            note.append("a visit has too few rounds to show its own noise; at least 3 are needed to gate")
     return Finding(
         rule="slowdown",
         status=status,

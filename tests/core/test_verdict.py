@@ -1,6 +1,7 @@
 """Promises held against facts, and facts against a baseline: every rule, at its border and beyond."""
 
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -346,7 +347,7 @@ def test_unchanged_suites_never_alarm_whatever_the_day():
                 [
                     latency(
                         number,
-                        rounds=5,
+                        rounds=6,
                         noise=0.005,
                         original_ms=None,
                         day=day,
@@ -385,9 +386,44 @@ def test_without_an_anchor_nothing_is_called_slower():
     assert "there is no anchor in every visit" in finding.note and "cannot be seen with 3 visits" in finding.note
 
 
-def test_one_visit_nominates_and_does_not_accuse():
-    finding = only(latency(ms=20.0, visits=1), baseline=latency())
-    assert finding.status == "inconclusive" and "at least 2 a side are needed to gate" in finding.note
+@pytest.mark.parametrize("visits", [1, 2])
+def test_few_visits_nominate_and_do_not_accuse(visits):
+    finding = only(latency(ms=20.0, visits=visits), baseline=latency())
+    assert finding.status == "inconclusive" and "at least 3 visits a side are needed to gate" in finding.note
+
+
+def test_few_rounds_nominate_and_do_not_accuse():
+    finding = only(latency(ms=20.0, rounds=2), baseline=latency())
+    assert finding.status == "inconclusive" and "at least 3 are needed to gate" in finding.note
+
+
+@pytest.mark.parametrize("rounds", [3, 5, 6, 20, 61])
+def test_the_error_of_a_median_is_that_of_medians(rounds):
+    """The spread of ln(median) over many visits of normal rounds, against what each of them says of itself on average."""
+    dice = random.Random(rounds)
+    visits = [Samples(tuple(round(5e6 * dice.gauss(1.0, 0.03)) for _ in range(rounds))) for _ in range(1500)]
+    spread = math.sqrt(sum(math.log(one.median_ns / 5e6) ** 2 for one in visits) / len(visits))
+    said = math.sqrt(sum(one.median_error**2 for one in visits) / len(visits))
+    # Ranks are whole numbers, so that the promise is kept with something to spare.
+    assert spread <= said * 1.05 and said <= spread * 1.6
+    assert Samples((5, 6)).median_error is None
+
+
+def test_rounds_that_jump_widen_the_interval_of_visits_that_agree():
+    """Every visit the same 40 rounds of 3 to 9 ms: no spread between visits, all of it within."""
+
+    def busy(factor):
+        rounds = Samples(tuple(round(factor * 1e6 * (3 + 6 * index / 39)) for index in range(40)))
+        anchor = Samples((3_000_000,) * 40)
+        return replace(latency(), visits=(Visit(rounds, None, anchor),) * 3)
+
+    assert only(busy(1.15), baseline=busy(1.0)).status == "inconclusive"
+    assert only(latency(ms=5.75), baseline=latency()).status == "regressed"
+    finding = only(busy(1.0), baseline=busy(1.0))
+    ordered = [3 + 6 * index / 39 for index in range(40)]
+    low, high = scipy.stats.quantile_test(ordered, p=0.5).confidence_interval(0.95)
+    error = math.log(high / low) / (2 * 1.959964) * (2 / 3) ** 0.5
+    assert finding.interval[1] == pytest.approx(math.exp(scipy.stats.t.isf(0.025, 7) * error) - 1.0, rel=1e-4)
 
 
 def test_three_visits_of_an_unchanged_case_are_inconclusive_with_what_could_be_seen():
