@@ -43,9 +43,6 @@ class Table:
     rows: Rows
     classes: Mapping[str, tuple[str, ...]]
 
-    def only(self, count: int | None) -> Rows:
-        return self.rows if count is None else self.rows[:count]
-
 
 def load(name: str, split: str, resources: Resources) -> Table:
     """All rows of a split. Raises Unavailable (hub, or not in the mirror) and DataError (no such split)."""

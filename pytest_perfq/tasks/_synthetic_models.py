@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -98,11 +97,16 @@ def trained(name: str, dataset: str, task: HeadTask, case: Case, resources: Reso
 
 def _recipe_key(shape: Shape, dataset: str, task: HeadTask, case: Case, recipe: Recipe) -> str:
     """Hex digest of everything that decides the weights."""
-    modules = [name for name in sys.modules if name.startswith("pytest_perfq.tasks._synthetic")]
-    modules += [loop.__name__, _vocabulary.__name__, type(task).__module__, "pytest_perfq.tasks._encode"]
+    here = Path(__file__).parent
+    sources = [
+        *here.glob("_synthetic*.py"),
+        here / "_vocabulary.py",
+        here / "_spans.py",
+        here / f"{task.name.replace('-', '_')}.py",
+    ]
     digest = hashlib.sha256()
-    for module in sorted(modules):
-        digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
+    for path in (*sorted(sources), Path(loop.__file__)):
+        digest.update(path.read_bytes())
     facts = [dataclasses.asdict(shape), dataset, task.name, str(case.task), dataclasses.asdict(recipe),
              str(torch.__version__), transformers.__version__]  # fmt: skip
     digest.update(json.dumps(facts, sort_keys=True).encode())

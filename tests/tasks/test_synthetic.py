@@ -3,6 +3,8 @@
 import dataclasses
 import multiprocessing
 import random
+import subprocess
+import sys
 
 import pytest
 from tiny_tasks import case_of, predict_of, shrink
@@ -77,6 +79,18 @@ def test_training_again_gives_the_same_bits(resources, tmp_path, task):
     assert one.name == two.name
     assert weights(one) == weights(two)
     assert (one / "tokenizer.json").read_bytes() == (two / "tokenizer.json").read_bytes()
+
+
+def test_the_recipe_key_does_not_depend_on_what_was_loaded_before(resources, tmp_path):
+    source = (
+        "import sys; from pathlib import Path; from pytest_perfq import registry; from pytest_perfq.tasks import _synthetic_models as made;"
+        "from pytest_perfq.core.case import Case; from pytest_perfq.core.spec import Spec;"
+        "task = registry.load('task', 'text-classification');"
+        "case = Case(task=Spec(task.name), dataset='synthetic', model='m', model_name='m', backend=Spec('eager'));"
+        "key = lambda: made._recipe_key(made.MODELS['bert'], 'sst2', task, case, made.RECIPES['sst2']);"
+        "before = key(); from pytest_perfq.tasks import _synthetic; print(before == key())"
+    )
+    assert subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.strip() == "True"
 
 
 def test_another_recipe_is_another_checkpoint(resources, tmp_path, monkeypatch):
