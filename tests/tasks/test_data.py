@@ -70,15 +70,16 @@ def test_answers_in_flat_columns(home):
 @pytest.mark.parametrize(
     ("task", "columns", "message"),
     [
-        ("question-answering", {"question": ["q"], "text": ["t"]}, "has columns question, text; task question-answering needs "
-         "question, context, answers and lacks context, answers"),
+        ("question-answering", {"question": ["q"], "text": ["t"]}, "has columns question, text; task "
+         "question-answering needs question, context, answers and lacks context, answers"),
         ("token-classification", {"tokens": [["a"]]}, "needs tokens, ner_tags and lacks ner_tags"),
-        ("text-classification", {"body": ["a"], "label": [0]}, "has columns body, label; task text-classification needs label and "
-         r"one of: sentence1 \+ sentence2"),
+        ("text-classification", {"body": ["a"], "label": [0]}, "has columns body, label; task "
+         r"text-classification needs label and one of: sentence1 \+ sentence2"),
         ("text-classification", {"sentence": ["a"]}, "needs sentence, label and lacks label"),
-        ("text-classification", {"sentence": ["a", "b"], "label": [-1, 1]}, "example 0 of split 'validation' of 'odd' has label -1, "
-         "but there are 2 classes; choose a split whose labels are published"),
-        ("token-classification", {"tokens": [["a", "b"]], "ner_tags": [["O"]]}, "has 2 tokens and 1 ner_tags; give one tag a token"),
+        ("text-classification", {"sentence": ["a", "b"], "label": [-1, 1]}, "example 0 of split 'validation' of 'odd' has "
+         "label -1, but there are 2 classes; choose a split whose labels are published"),
+        ("token-classification", {"tokens": [["a", "b"]], "ner_tags": [["O"]]},
+         "has 2 tokens and 1 ner_tags; give one tag a token"),
         ("token-classification", {"tokens": [["a"]], "ner_tags": [[4]]}, "has ner_tag 4, but 0 tags have names"),
         ("text-classification", {"sentence": pyarrow.array([], "string"), "label": pyarrow.array([], "int64")}, "is empty"),
     ],

@@ -83,7 +83,8 @@ def test_training_again_gives_the_same_bits(resources, tmp_path, task):
 
 def test_the_recipe_key_does_not_depend_on_what_was_loaded_before(resources, tmp_path):
     source = (
-        "import sys; from pathlib import Path; from pytest_perfq import registry; from pytest_perfq.tasks import _synthetic_models as made;"
+        "import sys; from pathlib import Path; from pytest_perfq import registry;"
+        "from pytest_perfq.tasks import _synthetic_models as made;"
         "from pytest_perfq.core.case import Case; from pytest_perfq.core.spec import Spec;"
         "task = registry.load('task', 'text-classification');"
         "case = Case(task=Spec(task.name), dataset='synthetic', model='m', model_name='m', backend=Spec('eager'));"
