@@ -95,7 +95,17 @@ def test_under_xdist_everything_is_recorded(house):
 
 def test_kill_and_resume(house):
     house.suite("backend='slow[ms=20]', batch_size=[1, 2, 3, 4, 5, 6]")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "--perf-time=2s", "--perf-visits=2", "--perf-threads=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:randomly",
+        "--perf-time=2s",
+        "--perf-visits=2",
+        "--perf-threads=1",
+    ]
     run = subprocess.Popen(command, cwd=house.path, stdout=subprocess.DEVNULL, start_new_session=True, env={**os.environ})
     deadline = time.monotonic() + 120
     while len(_done(house)) < 3:
