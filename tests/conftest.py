@@ -5,3 +5,6 @@ from hypothesis import settings
 
 settings.register_profile("perfq", deadline=None)
 settings.load_profile("perfq")
+
+# Must stand in the outermost conftest; the tests of the plugin run pytest in pytest.
+pytest_plugins = ["pytester"]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pytester"]
 FAKES = Path(__file__).parent / "fakes"
 HEAD = "from pytest_perfq import Budget, Dynamic, Static, Sweep\n"
 QUICK = ("-p", "no:randomly", "--perf-time=60ms", "--perf-visits=2")
