@@ -63,7 +63,7 @@ def digits(value: float | None) -> str:
     """Milliseconds and rates with three digits or more that mean something."""
     if value is None:
         return ""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}" if abs(value) < 100 else f"{value:.1f}"
 
 
 def _accuracy(measurement: Measurement, verdict: Verdict, numbers: Summary) -> list[str]:
