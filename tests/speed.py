@@ -85,7 +85,7 @@ watch = Watch()
 if traced:
     tracemalloc.start()
 start = time.perf_counter()
-quiet = ["-q", "-q", "--collect-only", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:terminal"]
+quiet = ["--collect-only", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:terminal"]
 assert pytest.main([folder, *quiet], plugins=[watch]) == 0
 elapsed = time.perf_counter() - start
 assert "torch" not in sys.modules and watch.items == max(count, 1)

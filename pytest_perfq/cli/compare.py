@@ -26,16 +26,18 @@ def compare(baseline: str, candidate: str, how: str, subset: bool, store: str, e
         was = open_source(baseline, store)
         now = open_source(candidate, store, like=was)
         pairs, verdicts = judged(was, now, subset)
+        return _text(how, pairs, verdicts, everything, width), exit_status(verdicts)
     finally:
         gc.enable()
+
+
+def _text(how: str, pairs: dict[str, Pair], verdicts: dict[str, Verdict], everything: bool, width: int) -> str:
     shown = {name: pair for name, pair in pairs.items() if name in verdicts}
     if how == "json":
-        text = comparison.as_json(verdicts)
-    elif how == "markdown":
-        text = comparison.markdown(shown, verdicts, everything)
-    else:
-        text = comparison.table(shown, verdicts, width, everything)
-    return text, exit_status(verdicts)
+        return comparison.as_json(verdicts)
+    if how == "markdown":
+        return comparison.markdown(shown, verdicts, everything)
+    return comparison.table(shown, verdicts, width, everything)
 
 
 def judged(was: Source, now: Source, subset: bool) -> tuple[dict[str, Pair], dict[str, Verdict]]:
@@ -46,7 +48,7 @@ def judged(was: Source, now: Source, subset: bool) -> tuple[dict[str, Pair], dic
             pairs[name] = Pair(None, (), was.get(name))
     verdicts = judge_suite(pairs, against=True, subset=subset)
     for name in now:
-        finding = broken(now, name)
+        finding = broken(pairs[name].candidate, now.status(name))
         if finding is not None:
             verdicts[name] = Verdict(name, (finding, *verdicts[name].findings), verdicts[name].limits)
     return pairs, verdicts

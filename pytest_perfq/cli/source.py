@@ -78,9 +78,8 @@ def open_source(name: str, store_url: str, like: Source | None = None) -> Source
     return found
 
 
-def broken(source: Source, case_id: str) -> Finding | None:
-    """The failure of a case that could not be built or run, which no promise shows: it has no numbers."""
-    measurement = source.get(case_id)
-    if measurement is None or measurement.unmeasured is None or source.status(case_id) != "fail":
+def broken(measurement: Measurement | None, status: str) -> Finding | None:
+    """The failure of a case that could not be built or run, which no promise shows: it has no numbers. status: as stored."""
+    if measurement is None or measurement.unmeasured is None or status != "fail":
         return None
     return Finding(rule="build", status="fail", note=measurement.unmeasured)

@@ -20,7 +20,7 @@ import transformers
 from pytest_perfq.contracts import Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import UnknownName, UsageError
-from pytest_perfq.tasks import _data, _models, _vocabulary
+from pytest_perfq.tasks import _data, _models, _synthetic, _vocabulary
 from pytest_perfq.tasks._head import HeadTask, dataset_of
 from pytest_perfq.training import checkpoint, loop
 from pytest_perfq.training.loop import Recipe
@@ -107,8 +107,8 @@ def _recipe_key(shape: Shape, dataset: str, task: HeadTask, case: Case, recipe: 
     digest = hashlib.sha256()
     for path in (*sorted(sources), Path(loop.__file__)):
         digest.update(path.read_bytes())
-    facts = [dataclasses.asdict(shape), dataset, task.name, str(case.task), dataclasses.asdict(recipe),
-             str(torch.__version__), transformers.__version__]  # fmt: skip
+    facts = [dataclasses.asdict(shape), dataset, _synthetic.sizes(dataset), task.name, str(case.task),
+             dataclasses.asdict(recipe), str(torch.__version__), transformers.__version__]  # fmt: skip
     digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from tiny_tasks import case_of, predict_of, shrink
+from tiny_tasks import case_of, predict_of, restore, shrink
 
 from pytest_perfq import registry
 from pytest_perfq.contracts import Resources
@@ -142,9 +142,10 @@ def test_a_killed_training_leaves_nothing_behind(resources, tmp_path, monkeypatc
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("task", DEFAULTS)
-def test_the_default_models_are_good_but_not_perfect(tmp_path_factory, task):
+def test_the_default_models_are_good_but_not_perfect(tmp_path_factory, monkeypatch, request, task):
     """The promise to those who quantize them: between 0.85 and 0.99, so that there is something to lose."""
-    _synthetic.table.cache_clear()
+    restore(monkeypatch)
+    request.addfinalizer(_synthetic.table.cache_clear)
     cache = tmp_path_factory.getbasetemp().parent / "perfq-default-models"
     solver, case = registry.load("task", task), case_of(task)
     model = solver.load_model(case, Resources(cache=cache))

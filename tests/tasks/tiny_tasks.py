@@ -4,8 +4,10 @@ import dataclasses
 
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.spec import Spec
+from pytest_perfq.tasks import _synthetic, _synthetic_models
 
 TINY_ROWS = 96
+AS_SHIPPED = dict(_synthetic.TRAIN_ROWS), dict(_synthetic_models.RECIPES)
 
 
 def case_of(task, **fields):
@@ -27,11 +29,17 @@ def predict_of(model):
 
 def shrink(patch):
     """Recipes that take a second: few rows, one epoch."""
-    from pytest_perfq.tasks import _synthetic, _synthetic_models
-
     for name in _synthetic.TRAIN_ROWS:
         patch.setitem(_synthetic.TRAIN_ROWS, name, TINY_ROWS)
         patch.setitem(
             _synthetic_models.RECIPES, name, dataclasses.replace(_synthetic_models.RECIPES[name], epochs=1, batch_size=16)
         )
+    _synthetic.table.cache_clear()
+
+
+def restore(patch):
+    """The recipes as shipped, whatever shrank them for the session."""
+    for name, rows in AS_SHIPPED[0].items():
+        patch.setitem(_synthetic.TRAIN_ROWS, name, rows)
+        patch.setitem(_synthetic_models.RECIPES, name, AS_SHIPPED[1][name])
     _synthetic.table.cache_clear()
