@@ -24,7 +24,6 @@ NAMES = {
     "max_bytes": "model size",
     "accuracy": "{metric} drop from the baseline",
     "flips": "net examples lost since the baseline",
-    "measured": "measurement",
     "baseline": "baseline",
     "build": "case",
 }
@@ -78,6 +77,8 @@ def line(finding: Finding) -> str:
     """One finding as one line, without the case's name."""
     show = _formatter(finding.rule)
     name = NAMES.get(finding.rule, finding.rule).format(metric=finding.metric or "primary").strip()
+    if finding.rule == "measured":
+        return f"{finding.status}: {finding.note}"
     text = f"{finding.status}: {name}"
     if finding.observed is not None:
         text += f" {show(finding.observed)}"

@@ -100,7 +100,10 @@ def tables(records: Records, width: int) -> list[str]:
     for name in topics:
         mine = [(one, verdict, summarize(one)) for one, verdict in records if topic(one.case) == name]
         for kind, columns, row in (("accuracy", ACCURACY, _accuracy), ("latency", LATENCY, _latency)):
-            rows = [row(*one) for one in mine if one[0].case.kind == kind]
+            these = [one for one in mine if one[0].case.kind == kind]
+            if all(one[1].status == "unmeasured" for one in these):
+                continue  # nothing to read but the reason, which stands under the tables once
+            rows = [row(*one) for one in these]
             if kind == "latency":
                 rows = _grouped(rows)
             if rows:

@@ -85,7 +85,7 @@ def test_a_slower_case_exits_1_and_is_named(command):
     assert status == 1 and "8 cases: 7 pass, 1 regressed" in output
     assert f"{case(3).id}: regressed" in output
     row = next(one for one in output.splitlines() if one.startswith(case(3).id[:30]) and "ms" in one)
-    assert row.split()[1:4:2] == ["5", "7.01"] and row.split()[-1] == "regressed"
+    assert row.split()[1:4:2] == ["5.00", "7.01"] and row.split()[-1] == "regressed"
 
 
 def test_a_damaged_model_exits_1_and_its_examples_are_listed(command):
@@ -184,7 +184,7 @@ def test_history_shows_a_case_over_runs(command):
         record([latency(ms=ms, noise=0.0)])
     rows = command("history", case(0).id)[1].splitlines()
     assert rows[0] == case(0).id
-    assert [row.split()[-4:] for row in rows[3:]] == [["5", "5", "2.00x", "pass"], ["6", "6", "1.67x", "pass"]]
+    assert [row.split()[-4:] for row in rows[3:]] == [["5.00", "5.00", "2.00x", "pass"], ["6.00", "6.00", "1.67x", "pass"]]
 
 
 def test_report_shows_a_run_a_baseline_and_a_model_card(command):
