@@ -52,7 +52,7 @@ def row(name: str, pair: Pair, verdict: Verdict) -> list[str]:
             change = f"{finding.observed:+.1%}"
             interval = "" if finding.interval is None else f"[{finding.interval[0]:+.1%}, {finding.interval[1]:+.1%}]"
         else:
-            change = f"{-finding.observed:+.4f}" if finding.rule == "accuracy" else f"{-finding.observed:+.0f} examples"
+            change = f"{0.0 - finding.observed:+.4f}" if finding.rule == "accuracy" else f"{-finding.observed:+.0f} examples"
     return [name, *values, change, interval, verdict.status]
 
 

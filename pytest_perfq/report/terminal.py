@@ -40,7 +40,7 @@ LATENCY = (
     Column("status", right=False),
 )
 # Lines under the tables; the store has the rest.
-SHOWN_REASONS = 20
+SHOWN_REASONS = 8
 
 
 def program(case: Case) -> str:
@@ -132,7 +132,7 @@ def reasons(verdicts: Sequence[Verdict]) -> list[str]:
         found.setdefault(line(worst), []).append(verdict.case_id)
     lines = [f"{cases[0] if len(cases) == 1 else f'{len(cases)} cases'}: {text}" for text, cases in found.items()]
     more = len(lines) - SHOWN_REASONS
-    return lines[:SHOWN_REASONS] + ([f"and {more} more reasons: see `perfq report last`"] if more > 0 else [])
+    return lines[:SHOWN_REASONS] + ([f"and {more} more reasons; `perfq export` has every one"] if more > 0 else [])
 
 
 def summary(records: Records, width: int) -> str:
