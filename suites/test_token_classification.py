@@ -8,26 +8,11 @@ validation split, batch 1, 4, 8 x length 32, 64, 128, 15 seconds a configuration
 The first sweep needs the hub; the second is the same on a small model that is trained here at first use.
 """
 
-from pytest_perfq import Budget, Dynamic, Static, Sweep
+from model_card import AXES
 
-GROUPS = ["layernorm", "gelu", "residual", "gather", "softmax"]
-# What the card measured: approach x operators x exclusion. 100 calibration examples, minmax, one scale per tensor.
-CARD = [
-    make(*operators, exclude=exclude)
-    for make in (Dynamic, Static)
-    for operators in (["Add", "MatMul"], ["Add"])
-    for exclude in (GROUPS, [])
-]
-# Its onnxruntime session: opset 11, level 1, and no fusing by the transformers optimizer.
-ORT = "ort[opset=11,level=1,optimizer=false]"
-AXES = {
-    "task": "token-classification",
-    "backend": ["eager", ORT],
-    "quantization": [None, *CARD],
-    "exclude": [{"backend": "eager", "quantization": "int8-*"}],
-    "batch_size": [1, 4, 8],
-    "seq_len": [32, 64, 128],
-}
+from pytest_perfq import Budget, Sweep
+
+AXES = {"task": "token-classification", **AXES}
 
 CONLL = Sweep(
     model={"distilbert": "elastic/distilbert-base-uncased-finetuned-conll03-english"},
