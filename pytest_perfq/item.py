@@ -6,7 +6,7 @@ Knows no pytest: it says 'skip' or 'fail' with a message, and the plugin does so
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_perfq.errors import PerfqError, Unavailable, UsageError
@@ -34,6 +34,7 @@ class Outcome:
     properties: list[tuple[str, str | float]] = field(default_factory=list)
     measurement: Measurement | None = None
     verdict: Verdict | None = None
+    raised: Exception | None = None
 
 
 class Gate:
@@ -50,6 +51,10 @@ class Gate:
 
     def judge(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any], nodeid: str) -> Outcome:
         """Measures and judges one case. budgets: keywords of the test's marker, over the sweep's own promises."""
+        from pytest_perfq.core.case import Case as CaseType
+
+        if not isinstance(case, CaseType):
+            return Outcome(f"perfq() was given {case!r}; give it the `case` of a test under a Sweep", failed=True)
         limits = self._limits(case, sweep, budgets)
         done = self._resumed(nodeid)
         if done is not None:
@@ -67,7 +72,10 @@ class Gate:
         except Unavailable as error:
             return Outcome(f"unavailable: {error}", skipped=True)
         except PerfqError as error:
-            return self._broken(case, error)
+            return self._broken(case, str(error))
+        except Exception as error:
+            # Nobody's fault that we know of: remembered as a failure, then raised as it is, traceback and all.
+            return replace(self._broken(case, f"{type(error).__name__}: {error}"), raised=error)
 
     @property
     def workbench(self) -> Workbench:
@@ -124,12 +132,14 @@ class Gate:
         return self._baseline.get(case.id)
 
     def _judged(self, measurement: Measurement, limits: tuple[Limit, ...], resumed: bool = False) -> Outcome:
-        from pytest_perfq.core.verdict import judge
+        from pytest_perfq.core.verdict import Pair, judge_suite
         from pytest_perfq.report.explain import reasons
 
-        baseline = self._baseline_of(measurement.case)
+        name, baseline = measurement.case.id, self._baseline_of(measurement.case)
         # All cases of the baseline count, so that the chance of a false alarm is that of the suite, not of each case.
-        verdict = judge(measurement, limits, baseline, suite=1 if self._baseline is None else len(self._baseline))
+        suite = 1 if self._baseline is None else len(self._baseline)
+        pairs = {name: Pair(measurement, limits, baseline)}
+        verdict = judge_suite(pairs, suite=suite, against=self._baseline is not None)[name]
         unusable = verdict.status in ("unmeasured", "invalid")
         return Outcome(
             message="\n".join(reasons(verdict)),
@@ -141,14 +151,14 @@ class Gate:
             verdict=verdict,
         )
 
-    def _broken(self, case: Case, error: PerfqError) -> Outcome:
+    def _broken(self, case: Case, reason: str) -> Outcome:
         """A case that could not be built or run: a failed verdict with the one sentence, remembered like any other."""
         from pytest_perfq.core.verdict import broken
 
-        measurement = self.workbench.unmeasured(case, str(error))
-        verdict = broken(case, str(error))
+        measurement = self.workbench.unmeasured(case, reason)
+        verdict = broken(case, reason)
         record = {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False}
-        return Outcome(str(error), failed=True, record=record, properties=_properties(measurement, verdict))
+        return Outcome(reason, failed=True, record=record, properties=_properties(measurement, verdict))
 
 
 def _marker_limits(budgets: dict[str, Any]) -> list[Limit]:

@@ -21,6 +21,7 @@ SETTINGS = pytest.StashKey[options.Settings]()
 TARGET = pytest.StashKey["Target"]()
 GATE = pytest.StashKey["Gate"]()
 RECORD = pytest.StashKey["dict[str, Any]"]()
+PASSED = pytest.StashKey[bool]()
 CONTROLLER = "perfq-controller"
 # How messages of skipped items begin that the summary counts.
 PASSED_BY = ("refused: ", "unavailable: ")
@@ -69,7 +70,7 @@ def _target(config: pytest.Config) -> Target:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     sweep = _sweep_of(metafunc)
     if sweep is None or "case" not in metafunc.fixturenames:
-        if sweep is not None and "perfq" in metafunc.fixturenames:
+        if sweep is not None and ("perfq" in metafunc.fixturenames or hasattr(metafunc.function, "__perfq_sweep__")):
             raise pytest.UsageError(f"{metafunc.definition.nodeid} stands under a Sweep and takes no `case`; add the argument")
         return
     from pytest_perfq.errors import PerfqError
@@ -118,15 +119,17 @@ def _gate(config: pytest.Config, controller: Controller | None) -> Gate:
 
 
 @pytest.fixture
-def perfq(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def perfq(request: pytest.FixtureRequest) -> Generator[Callable[..., Any], None, None]:
     """Measures a case, judges it and passes, skips or fails the test: `perfq(case)`. Returns (Measurement, Verdict)."""
     controller: Controller | None = request.config.pluginmanager.get_plugin(CONTROLLER)
     gate = _gate(request.config, controller)
+    judged: list[Any] = []
 
     def judge(case: Any) -> Any:
+        judged.append(case)
         sweep = getattr(request.function, "__perfq_sweep__", None) or getattr(request.cls, "__perfq_sweep__", None)
         if controller is not None:
-            controller.starting(case.id)
+            controller.starting(getattr(case, "id", ""))
         marker = request.node.get_closest_marker("perfq")
         outcome = gate.judge(case, sweep, marker.kwargs if marker else {}, request.node.nodeid)
         if outcome.record is not None:
@@ -134,18 +137,24 @@ def perfq(request: pytest.FixtureRequest) -> Callable[..., Any]:
             # Small and plain, for JUnit; the raw data travels on the report, below. A rerun replaces its first try's.
             others = [pair for pair in request.node.user_properties if not pair[0].startswith("perfq_")]
             request.node.user_properties[:] = others + outcome.properties
+        if outcome.raised is not None:
+            raise outcome.raised
         if outcome.skipped:
             pytest.skip(outcome.message)
         if outcome.failed:
             pytest.fail(outcome.message, pytrace=False)
         return outcome.measurement, outcome.verdict
 
-    return judge
+    yield judge
+    if not judged and request.node.stash.get(PASSED, False):
+        pytest.fail("the test passed and measured nothing: call perfq(case) in it", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
+    if call.when == "call":
+        item.stash[PASSED] = report.passed
     record: dict[str, Any] | None = item.stash.get(RECORD, None)
     if call.when == "call" and record is not None:
         # Plain JSON on the report: it crosses from an xdist worker to the controller unaided.
@@ -191,9 +200,10 @@ class Controller:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """With cases to judge, the store is opened before the first is measured."""
         total = sum("perfq" in getattr(item, "fixturenames", ()) for item in session.items)
-        if not total or session.config.option.collectonly:
+        broken = session.testsfailed and not session.config.option.continue_on_collection_errors
+        if not total or broken or session.config.option.collectonly:
             return
-        self._or_exit(self.recorder.open)
+        self._or_exit(lambda: self.recorder.open(total))
         from pytest_perfq.report.progress import Progress
 
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_perfq.errors import UsageError
@@ -28,19 +29,31 @@ class Recorder:
         self._run: str | None = None
         self._judged: dict[str, tuple[Measurement, Verdict]] = {}
         self._passed_by: Counter[str] = Counter()
+        self._whole = True
+        self._interrupted = False
 
-    def open(self) -> None:
-        """Opens the store and begins a run in it, or takes up the unfinished one. Does nothing the second time."""
+    def open(self, items: int | None = None) -> None:
+        """Opens the store and begins a run in it, or takes up the unfinished one. Does nothing the second time. items: how
+        many will be judged, None where this process cannot know."""
         if self._run is not None:
             return
         from pytest_perfq.store import Store
 
+        try:
+            self.settings.cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"the cache folder {self.settings.cache} cannot be made: {error}; give another with --perf-cache"
+            ) from error
         store = Store.open(self.settings.store)
-        measuring = self.settings.measuring()
+        measuring = self.settings.measuring() | {"items": items}
         try:
             unfinished = store.last_unfinished_run() if self.settings.resume else None
             if unfinished is not None:
                 _same_settings(unfinished.settings, measuring)
+                store.resume_run(unfinished.id)
+                # Resuming a part of a run must not close the whole of it.
+                self._whole = not items or items >= (unfinished.settings.get("items") or 0)
             self._run = store.begin_run(sys.argv, measuring) if unfinished is None else unfinished.id
         except BaseException:
             store.close()
@@ -69,11 +82,13 @@ class Recorder:
     def finish(self, interrupted: bool) -> None:
         """Closes the store. A whole run is finished and saved as the baseline asked for; an interrupted one stays
         unfinished, to be resumed."""
+        self._interrupted = interrupted
         if self._store is None or self._run is None:
             return
         try:
             if not interrupted:
-                self._store.finish_run(self._run)
+                if self._whole:
+                    self._store.finish_run(self._run)
                 if self.settings.save is not None and self._judged:
                     self._save(self.settings.save)
         finally:
@@ -94,6 +109,10 @@ class Recorder:
 
             found.append(summary(list(self._judged.values()), width))
         found += [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]
+        if self._interrupted or not self._whole:
+            found.append("this run is unfinished: the same command with --perf-resume measures what is missing")
+            if self._interrupted and self.settings.save is not None:
+                found.append(f"no baseline was saved as {self.settings.save}")
         if self._run is not None:
             found.append(f"run {self._run} is in {self.settings.store}; again with: perfq report {self._run}")
         return found
@@ -106,12 +125,17 @@ def check(settings: Settings) -> None:
 
     if settings.against is not None:
         baselines.load(settings.against)
-    if settings.save is not None and not settings.overwrite:
-        baselines.check_free(settings.save)
+    if settings.save is not None:
+        if not settings.overwrite:
+            baselines.check_free(settings.save)
+        try:
+            Path(settings.save).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--perf-save is {settings.save}, whose folder cannot be made: {error}; give another") from error
 
 
 def _same_settings(stored: dict[str, Any], given: dict[str, Any]) -> None:
-    for name in sorted({*stored, *given}):
+    for name in sorted({*stored, *given} - {"items"}):
         if stored.get(name) != given.get(name):
             raise UsageError(
                 f"--perf-resume: the unfinished run was measured with {name}={stored.get(name)!r} and this one asks for "

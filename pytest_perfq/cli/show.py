@@ -11,6 +11,7 @@ from pytest_perfq import baselines
 from pytest_perfq.cli.source import exported
 from pytest_perfq.core.finding import FAILED, STATUSES, Finding, Verdict
 from pytest_perfq.errors import BaselineError, UnknownName, UsageError
+from pytest_perfq.report.explain import explain
 from pytest_perfq.report.grid import Column, render
 from pytest_perfq.report.markdown import model_card
 from pytest_perfq.report.terminal import digits, summary
@@ -40,7 +41,10 @@ def report(name: str, how: str, store: str, width: int) -> str:
             found.append((measurement, Verdict(case_id, (finding,), source.limits(case_id))))
     else:
         found = [(one.measurement, one.verdict) for one in exported(store, name)]
-    return model_card(found) if how == "markdown" else summary(found, width)
+    if how == "markdown":
+        return model_card(found)
+    failed = [explain(verdict) for _, verdict in found if verdict.failed]
+    return "\n".join([summary(found, width), *failed])
 
 
 def stored(what: str, store: str, width: int) -> str:

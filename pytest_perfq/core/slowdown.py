@@ -150,7 +150,7 @@ def conclude(
     limit = EFFECT if tested.limit is None else tested.limit
     note = [f"{found.candidate} visits here, {found.baseline} in the baseline"]
     if differences:
-        note.append(f"not gated, the software differs: {named(differences)}; compare side by side")
+        note.append(f"not gated, the software differs: {named(differences)}; measure both with the same software")
     gates = found.gates and not differences
     if gates and slower < ALPHA:
         status = "regressed"

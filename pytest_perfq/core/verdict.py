@@ -106,7 +106,7 @@ class _Work:
             return
         if candidate.fingerprint.identity != baseline.fingerprint.identity:
             identity = candidate.fingerprint.differences(baseline.fingerprint, "identity")
-            note = f"measured on another machine: {slowdown.named(dict(identity))}; compare side by side on one machine"
+            note = f"measured on another machine: {slowdown.named(dict(identity))}; measure both on one machine"
             self._slow(Finding(rule="slowdown", status="invalid", note=note))
             return
         self.differences = slowdown.stack_differences(candidate.fingerprint, baseline.fingerprint)

@@ -23,6 +23,8 @@ COLUMNS = (
 )
 # Rows of a table that a person still reads; --all shows every one.
 SHOWN_CASES = 40
+# Under every table: without it `change` looks like a wrong quotient.
+CORRECTED = "change of a timing is that of the case over the reference layer timed beside it, not `is` over `was`"
 AGAINST = ("slowdown", "max_slowdown", "accuracy", "flips", "baseline")
 
 
@@ -67,6 +69,8 @@ def table(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], width: int
     lines = [render(COLUMNS, [row(name, pairs[name], verdicts[name]) for name in shown], width)] if shown else []
     if len(shown) < len(names):
         lines.append(f"and {len(names) - len(shown)} more cases, none of them worse: see them with --all")
+    if any(pairs[name].baseline is not None and pairs[name].baseline.visits for name in shown):  # type: ignore[union-attr]
+        lines.append(CORRECTED)
     lines += ["", counts(list(verdicts.values()))]
     lines += [explain(verdicts[name]) for name in shown if verdicts[name].status in FAILED]
     return "\n".join([*lines, *reasons([verdicts[name] for name in names])])
@@ -88,6 +92,7 @@ def markdown(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everyth
         lines.append("| " + " | ".join([f"`{cells[0]}`", *cells[1:]]) + " |")
     if len(shown) < len(names):
         lines += ["", f"and {len(names) - len(shown)} more cases, none of them worse"]
+    lines += ["", CORRECTED]
     failed = [name for name in names if verdicts[name].status in FAILED]
     if failed:
         lines += ["", "```", *(explain(verdicts[name]) for name in failed), "```"]

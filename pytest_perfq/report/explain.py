@@ -36,8 +36,8 @@ NEXT = {
     ("flips", "regressed"): "compare the examples listed with `perfq compare`, or accept the change with --perf-save",
     ("slowdown", "regressed"): "profile the change, or accept it with --perf-save",
     ("max_slowdown", "regressed"): "profile the change, or accept it with --perf-save",
-    ("slowdown", "inconclusive"): "measure with more visits, or compare the two revisions side by side",
-    ("max_slowdown", "inconclusive"): "measure with more visits, or compare the two revisions side by side",
+    ("slowdown", "inconclusive"): "measure with more visits: --perf-visits on both sides",
+    ("max_slowdown", "inconclusive"): "measure with more visits: --perf-visits on both sides",
     ("accuracy", "inconclusive"): "evaluate more examples",
 }
 for _rule in ("p50_ms", "p90_ms", "p95_ms", "p99_ms"):

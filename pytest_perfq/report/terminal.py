@@ -135,9 +135,22 @@ def reasons(verdicts: Sequence[Verdict]) -> list[str]:
     return lines[:SHOWN_REASONS] + ([f"and {more} more reasons; `perfq export` has every one"] if more > 0 else [])
 
 
+def unquantized(records: Records) -> list[str]:
+    """A line for the programs that carry a quantization in their name and have no quantized node."""
+    names = [program(one.case) for one, _ in records if one.case.kind == "accuracy" and one.facts.get("quantized_nodes") == 0]
+    if not names:
+        return []
+    return [f"nothing was quantized, so that these are floating point: {', '.join(dict.fromkeys(names))}"]
+
+
 def summary(records: Records, width: int) -> str:
     """Everything, as one text. width: characters in a line."""
     verdicts = [verdict for _, verdict in records]
-    return "\n".join([*("\n" + table for table in tables(records, width)), "", counts(verdicts), *reasons(verdicts)]).lstrip(
-        "\n"
-    )
+    parts = [
+        *("\n" + table for table in tables(records, width)),
+        "",
+        counts(verdicts),
+        *reasons(verdicts),
+        *unquantized(records),
+    ]
+    return "\n".join(parts).lstrip("\n")

@@ -88,6 +88,10 @@ class Store:
             connection.execute(insert(runs).values(values))
         return run_id
 
+    def resume_run(self, run_id: str) -> None:
+        """Takes up an unfinished run. Raises StoreError while another run, or that very one, still writes to this store."""
+        self._take()
+
     def record(
         self, run_id: str, nodeid: str, measurement_json: dict[str, Any], verdict_json: dict[str, Any], attempt: int = 0
     ) -> int:

@@ -119,3 +119,44 @@ def test_collecting_opens_no_store(house):
     house.pytester.makepyfile(test_plain="def test_one(): pass")
     assert house.run("test_plain.py").ret == 0
     assert not (house.path / ".perfq").exists()
+
+
+def test_a_test_that_measures_nothing_is_no_pass(house):
+    house.suite("latency=False", extra="@S\ndef test_forgot(case, perfq):\n    pass\n")
+    result = house.run("-k", "forgot")
+    one_sentence(result, "the test passed and measured nothing: call perfq(case) in it", code=1)
+    house.suite("latency=False", extra="@S\ndef test_bare():\n    pass\n")
+    one_sentence(house.run("-k", "bare"), "test_bare stands under a Sweep and takes no `case`; add the argument", code=2)
+
+
+def test_perfq_of_something_else(house):
+    house.suite("latency=False", extra="def test_plain(perfq):\n    perfq(None)\n")
+    one_sentence(house.run("-k", "plain"), "perfq() was given None; give it the `case` of a test under a Sweep", code=1)
+
+
+def test_a_crash_is_remembered_too(house):
+    house.suite("backend='crash', latency=False")
+    result = house.run()
+    assert result.ret == 1 and "ZeroDivisionError" in result.stdout.str()
+    assert [status for _, status in house.records()] == ["fail"]
+    assert "1 case: 1 fail" in result.stdout.str()
+
+
+def test_places_that_cannot_be_written_are_told_before_measuring(house):
+    house.suite("latency=False")
+    (house.path / "file").write_text("")
+    one_sentence(house.run("--perf-cache=file/cache"), "file/cache cannot be made", "--perf-cache", code=3)
+    one_sentence(house.run("--perf-save=file/base"), "--perf-save is file/base, whose folder cannot be made", code=4)
+
+
+def test_a_run_broken_at_collection_is_no_run(house):
+    house.suite("latency=False")
+    house.pytester.makepyfile(test_typo="import nothing_of_that_name")
+    assert house.run().ret == 2
+    assert not (house.path / ".perfq").exists()
+
+
+def test_a_program_that_quantized_nothing_is_named(house):
+    house.suite("backend='idle', latency=False, quantization=Dynamic('Conv')")
+    text = house.run().stdout.str()
+    assert "nothing was quantized, so that these are floating point: idle@cpu int8-dynamic[Conv]" in text

@@ -155,6 +155,20 @@ class Choosy(Wrapped):
         return ["choosy takes no batch over 1"] if (case.batch_size or 1) > 1 else []
 
 
+class Crash(Wrapped):
+    def build(self, case, model, resources, calibration):
+        return 1 // 0
+
+
+class Idle(Wrapped):
+    """Says that it quantized nothing, as onnxruntime may."""
+
+    def build(self, case, model, resources, calibration):
+        program = EAGER.build(case.original(), model, resources, calibration)
+        program.facts = {**program.facts, "quantized_nodes": 0}
+        return program
+
+
 class Flaky(Wrapped):
     """Wrong in the first process run that asks, right from then on: the folder of the store remembers."""
 
@@ -166,6 +180,7 @@ class Flaky(Wrapped):
         raise BuildError("not the first time")
 
 
+CRASH, IDLE = Crash(), Idle()
 TINY, SLOW, WRONG, BROKEN, NAN, HUNGRY, AWAY, CHOOSY, FLAKY = (
     Tiny(), Slow(), Wrong(), Broken(), Nan(), Hungry(), Away(), Choosy(), Flaky(),
 )  # fmt: skip
