@@ -83,6 +83,12 @@ class Budget:
             if value < 0 and rule != "min_score":
                 raise UsageError(f"{rule} of a budget{self.label} is {value}; it cannot be negative")
 
+        for rule in ("min_score", "max_drop"):
+            value = given.get(rule, 0.0)
+            if value > 1 and self.metric is None:
+                meant = f"write {value / 100:g} for {value:g} %, or name the metric if it is one that goes beyond 1"
+                raise UsageError(f"{rule} of a budget{self.label} is {value}, and scores are fractions: {meant}")
+
     @property
     def label(self) -> str:
         """How messages name this entry."""

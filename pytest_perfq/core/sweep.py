@@ -175,16 +175,23 @@ class Sweep:
         sweep and for a budget that matches none of the cases."""
         key = (accuracy_device, latency_device)
         if key not in self._cases:
-            cases = tuple(self._generate(accuracy_device, latency_device))
+            idle = set(range(len(self.exclude)))
+            cases = tuple(self._generate(accuracy_device, latency_device, idle))
             if not cases:
                 raise UsageError(f"empty sweep: its exclude entries {list(self.exclude)} leave no case; take one out")
+            for index in sorted(idle):
+                if "device" not in self.exclude[index]:
+                    raise UsageError(
+                        f"exclude entry {index + 1}, {dict(self.exclude[index])}, leaves out no case; mend it or take it out"
+                    )
             # On a machine without the device asked for, entries about it are idle, not wrong.
             floating = {"gpu"} | ({"device"} if "auto" in self.axes["device"] else set())
             check_used(self.budgets, cases, floating)
             self._cases[key] = cases
         return self._cases[key]
 
-    def _generate(self, accuracy_device: str, latency_device: str) -> Iterator[Case]:
+    def _generate(self, accuracy_device: str, latency_device: str, idle: set[int]) -> Iterator[Case]:
+        """idle: indices of exclude entries; those that leave something out are taken from it."""
         fields = {name: self.fields[name] for name in ("samples", "metrics", "split", "calibration_split")}
         names = list(DEFAULTS)[: list(DEFAULTS).index("padding")]
         shapes = list(itertools.product(self.axes["padding"], self.axes["batch_size"], self.axes["seq_len"]))
@@ -193,18 +200,23 @@ class Sweep:
             point["model_name"], point["model"] = point["model"]
             auto = point["device"] == "auto"
             if self.fields["accuracy"]:
-                yield from self._kept(point | ({"device": accuracy_device} if auto else {}))
+                yield from self._kept(point | ({"device": accuracy_device} if auto else {}), idle)
             if not self.fields["latency"]:
                 continue
             device = {"device": latency_device} if auto else {}
             for padding, batch_size, seq_len in shapes:
                 shape = {"padding": padding, "batch_size": batch_size, "seq_len": seq_len}
-                yield from self._kept(point | device | shape)
+                yield from self._kept(point | device | shape, idle)
 
-    def _kept(self, point: dict[str, Any]) -> Iterator[Case]:
+    def _kept(self, point: dict[str, Any], idle: set[int]) -> Iterator[Case]:
         case = Case(**point)
-        if not (self.exclude and any(matches(where, case.axes()) for where in self.exclude)):
-            yield case
+        if self.exclude:
+            axes = case.axes()
+            hits = {index for index, where in enumerate(self.exclude) if matches(where, axes)}
+            idle -= hits
+            if hits:
+                return
+        yield case
 
     def limits(self, case: Case, gpu: str) -> tuple[Limit, ...]:
         """The promises for one case on this GPU ('cpu' without one)."""

@@ -75,6 +75,7 @@ def test_models_get_short_names():
         ({"quantization": "int8"}, UsageError, r"quantization is 'int8'; give None, Dynamic"),
         ({"backend": []}, UsageError, r"empty sweep: axis backend has no values; give at least one"),
         ({"exclude": [{"backend": "*"}]}, UsageError, r"empty sweep: its exclude entries .* leave no case"),
+        ({"exclude": [{"backend": "orrt"}]}, UsageError, r"exclude entry 1, \{'backend': 'orrt'\}, leaves out no case; mend it or take it out"),
         ({"exclude": [{"backnd": "*"}]}, UnknownName, r"unknown axis in exclude 'backnd'; did you mean 'backend'\?"),
         ({"batch_size": [0]}, UsageError, r"batch_size is 0; give a whole number of at least 1"),
         ({"seq_len": [32, 32]}, UsageError, r"axis seq_len holds 32 and 32: the same case twice; keep one"),
@@ -97,6 +98,7 @@ def test_bad_sweeps_get_one_sentence(given, error, sentence):
         ({"where": {"batch": 1}, "p95_ms": 1}, r"unknown axis in a budget's where 'batch'; did you mean 'batch_size'\?"),
         ({"p95_ms": "3"}, r"p95_ms of a budget for every case is '3'; give a number"),
         ({"max_drop": -0.1}, r"max_drop of a budget for every case is -0.1; it cannot be negative"),
+        ({"min_score": 90}, r"min_score of a budget for every case is 90, and scores are fractions: write 0.9 for 90 %"),
         ({"p50_ms": float("nan")}, r"p50_ms of a budget for every case is nan; give a number"),
     ],
 )  # fmt: skip
