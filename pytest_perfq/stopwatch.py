@@ -1,8 +1,9 @@
 """Durations of calls: integer nanoseconds, warm-ups apart, sides alternated. Judges nothing and knows no case.
 
 A visit times its sides in short blocks, A B then B A, so that drift of the machine falls on all of them alike; the first
-call after each switch finds another side's data in the caches and is put with the warm-ups. Source of the bounds: the
-measured procedure for regressions (at least 20 rounds or half a second a side, at most 60 rounds a visit).
+calls after each switch find another side's data in the caches and its threads on the cores, and are put with the warm-ups.
+Source of the bounds: the measured procedure for regressions (at least 20 rounds or half a second a side, at most 60 rounds
+a visit).
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ MIN_SIDE_NS = 500_000_000
 # Long enough that a switch is rare, short enough that drift falls on all sides.
 BLOCK_NS = 30_000_000
 BLOCK_ROUNDS = 10
+# The threads of the side before go on spinning for a few milliseconds (OpenMP's do) and hold the cores meanwhile: a fast
+# side would show them as a tail that is not its own.
+SETTLE_NS = 5_000_000
 
 
 class Clock(Protocol):
@@ -95,6 +99,14 @@ def _done(rounds: Mapping[str, list[int]], plan: VisitPlan, elapsed_s: float) ->
     )
 
 
+def _settle(call: Callable[[], Any], clock: Clock) -> list[int]:
+    """Calls after a switch that are not counted: one at least, and until the caches and cores are this side's own."""
+    calls = [clock.time_ns(call)]
+    while sum(calls) < SETTLE_NS:
+        calls.append(clock.time_ns(call))
+    return calls
+
+
 def visit(sides: Mapping[str, Callable[[], Any]], clock: Clock, plan: VisitPlan) -> dict[str, Samples]:
     """Times every side of one visit: name -> Samples. A side is a call without arguments that does one forward pass."""
     started_s = time.time()
@@ -112,7 +124,7 @@ def visit(sides: Mapping[str, Callable[[], Any]], clock: Clock, plan: VisitPlan)
             for name in order:
                 call = sides[name]
                 if len(order) > 1:
-                    warmups[name].append(clock.time_ns(call))
+                    warmups[name] += _settle(call, clock)
                 rounds[name] += [clock.time_ns(call) for _ in range(min(block, plan.max_rounds - len(rounds[name])))]
             order.reverse()
     finally:

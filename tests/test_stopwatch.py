@@ -23,14 +23,14 @@ def sides(**durations):
     return {name: (lambda name=name, duration=duration: (name, duration)) for name, duration in durations.items()}
 
 
-def test_sides_alternate_and_each_switch_discards_one_call():
+def test_sides_alternate_and_each_switch_discards_until_it_has_settled():
     clock = Scripted()
     found = visit(
         sides(anchor=3_000_000, case=6_000_000), clock, VisitPlan(budget_s=60, precision=1e-9, min_rounds=20, max_rounds=20)
     )
     blocks = "".join("a" if name == "anchor" else "c" for name in clock.calls[4:])
-    # 30 ms blocks at 6 ms a call are 5 rounds, after one discarded call: A B, then B A.
-    assert blocks == ("a" * 6 + "c" * 6 + "c" * 6 + "a" * 6) * 2
+    # 30 ms blocks at 6 ms a call are 5 rounds, after the calls that fill 5 ms: two of 3 ms, one of 6. A B, then B A.
+    assert blocks == ("a" * 7 + "c" * 6 + "c" * 6 + "a" * 7) * 2
     assert found["case"].durations_ns == (6_000_000,) * 20 and found["anchor"].durations_ns == (3_000_000,) * 20
     assert len(found["case"].warmup_ns) == 2 + 4
     assert sum(len(one.durations_ns) + len(one.warmup_ns) for one in found.values()) == len(clock.calls)  # nothing is lost
