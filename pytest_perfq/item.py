@@ -64,11 +64,11 @@ class Gate:
         reason = self.target.unmeasured(case)
         try:
             if reason is not None:
-                return self._judged(self.workbench.unmeasured(case, reason), limits)
-            refusals = self.workbench.refuses(case)
-            if refusals:
+                measurement = self.workbench.unmeasured(case, reason)
+            elif refusals := self.workbench.refuses(case):
                 return Outcome(f"refused: {'; '.join(refusals)}", skipped=True)
-            return self._judged(self.workbench.measure(case, limits), limits)
+            else:
+                measurement = self.workbench.measure(case, limits)
         except Unavailable as error:
             return Outcome(f"unavailable: {error}", skipped=True)
         except PerfqError as error:
@@ -76,6 +76,8 @@ class Gate:
         except Exception as error:
             # Nobody's fault that we know of: remembered as a failure, then raised as it is, traceback and all.
             return replace(self._broken(case, f"{type(error).__name__}: {error}"), raised=error)
+        # Outside the try: a judgement that breaks is our fault, and must not pass for the case's.
+        return self._judged(measurement, limits)
 
     @property
     def workbench(self) -> Workbench:
