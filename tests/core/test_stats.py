@@ -17,8 +17,10 @@ LOADGEN = {0.90: (44, 64, 81, 127), 0.95: (90, 130, 165, 259), 0.99: (459, 662, 
 
 @given(t=st.floats(-60, 60), df=st.floats(1, 400))
 def test_t_tail_is_scipys(t, df):
-    assert stats.t_tail(t, df) == pytest.approx(scipy.stats.t.sf(t, df), rel=1e-10, abs=1e-9)
-    # scipy gives 0.5 for the smallest t; the Cauchy distribution is known in closed form.
+    # scipy forms df / (df + t^2), which drowns t below 1e-8 sqrt(df): its own error there is up to 0.4 t.
+    near_zero = abs(t) < 1e-3
+    assert stats.t_tail(t, df) == pytest.approx(scipy.stats.t.sf(t, df), rel=1e-10, abs=2e-7 if near_zero else 1e-10)
+    # There the Cauchy distribution, known in closed form, is the oracle.
     assert stats.t_tail(t, 1.0) == pytest.approx(0.5 - math.atan(t) / math.pi, rel=1e-9, abs=1e-14)
 
 
