@@ -195,7 +195,8 @@ def test_the_hub_is_asked_once_and_not_for_long(monkeypatch):
     try:
         start_s = time.monotonic()
         assert [_hub.reachable() for _ in range(50)] == [False] * 50
-        assert time.monotonic() - start_s < _hub.PROBE_S + 2
+        # Hanging once would be 20 s, for every look-up 1000 s; a busy machine may double what the probe waits.
+        assert time.monotonic() - start_s < 15
         assert asked == [huggingface_hub.constants.ENDPOINT]
     finally:
         _hub.reachable.cache_clear()
