@@ -20,23 +20,27 @@ HEADS = {
 }
 
 
-def _config(family: str):
+def _config(family: str, **sizes):
+    if family == "minilm":  # all-MiniLM-L6: a BERT with heads of size 32
+        large = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+        return transformers.BertConfig(vocab_size=VOCABULARY, max_position_embeddings=POSITIONS, **large, **sizes)
     if family == "distilbert":
         return transformers.DistilBertConfig(
-            vocab_size=VOCABULARY, dim=32, n_layers=LAYERS, n_heads=2, hidden_dim=64, max_position_embeddings=POSITIONS
-        )
-    small = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 64}
+            vocab_size=VOCABULARY, dim=32, n_layers=LAYERS, n_heads=2, hidden_dim=64, max_position_embeddings=POSITIONS,
+            **sizes,
+        )  # fmt: skip
+    small = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 64, **sizes}
     shared = {"vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS}
     if family == "electra":
         return transformers.ElectraConfig(**small, **shared, embedding_size=16)
     return transformers.BertConfig(**small, **shared)
 
 
-def make_model(family: str, task: str, seed: int = 7) -> Model:
-    """A model of contracts.Model whose logits are of the order of one."""
-    prefix = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra"}[family]
+def make_model(family: str, task: str, seed: int = 7, **sizes) -> Model:
+    """A model of contracts.Model whose logits are of the order of one. sizes: fields of its configuration."""
+    prefix = {"bert": "Bert", "minilm": "Bert", "distilbert": "DistilBert", "electra": "Electra"}[family]
     head, outputs = HEADS[task]
-    config = _config(family)
+    config = _config(family, **sizes)
     config._attn_implementation = "eager"
     config.num_labels = 2 if task == "question-answering" else 5
     torch.manual_seed(seed)
@@ -44,7 +48,9 @@ def make_model(family: str, task: str, seed: int = 7) -> Model:
     with torch.no_grad():
         for name, weight in module.named_parameters():
             if weight.ndim == 2:
-                weight.mul_(6.0)  # the usual 0.02 makes all logits nearly zero, and every comparison easy
+                weight.mul_(
+                    6.0 if family != "minilm" else 2.0
+                )  # the usual 0.02 makes all logits nearly zero, and every comparison easy
             elif name.endswith("bias"):
                 weight.normal_(std=0.1)
     key = hashlib.sha256(b"".join(value.numpy().tobytes() for value in module.state_dict().values()) + repr(config).encode())

@@ -1,0 +1,214 @@
+"""Weights in the layouts that the operations read, in fp32 or INT8: what the encoder computes with.
+
+`ops` is the namespace of operations of csrc/schema.cpp, or another with the same signatures. Knows neither the model the
+weights came from nor how calibration found a scale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytest_perfq.kernels.bits import BITS
+from pytest_perfq.kernels.weights import Dense, Embeddings, Head, Layer, Norm, Weights
+
+QKV_PARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Of one activation tensor: a uint8 value q stands for (q - zero) * scale. scale [1] float32, zero [1] int32."""
+
+    scale: Tensor
+    zero: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LayerScales:
+    """The scales of a layer's tensors: its input, what each linear gives (qkv, out, inner after the activation, down),
+    the attention's context, what the first normalization gives (middle), and the layer's output."""
+
+    input: Scale
+    qkv: Scale
+    context: Scale
+    out: Scale
+    middle: Scale
+    inner: Scale
+    down: Scale
+    output: Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the linears of the layers compute. bits: a name of BITS, None for fp32. scales: one a layer where they were
+    calibrated, None for scales per token at run time. int8_residual: FasterTransformer's second mode: everything between the
+    linears is uint8 too, one weight scale a tensor; needs scales. Otherwise the first: the residual stays in floating point,
+    one weight scale an output channel."""
+
+    bits: str | None = None
+    scales: tuple[LayerScales, ...] | None = None
+    int8_residual: bool = False
+
+
+FP32 = Recipe()
+
+
+@dataclass(frozen=True, slots=True)
+class Int8:
+    """weight_scale [N]; weight_sum [N] int32, of each row of the quantized weight; input and output: None where the
+    operation finds a scale for each token, or gives floating point."""
+
+    bits: str
+    weight_scale: Tensor
+    weight_sum: Tensor
+    input: Scale | None
+    output: Scale | None
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A packed weight and what `linear` or, with int8, `linear_int8` needs beside it."""
+
+    weight: Tensor
+    bias: Tensor | None
+    out_features: int
+    activation: str
+    int8: Int8 | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddNorm:
+    """LayerNorm(x + linear_bias + residual): the bias of the linear that gave x is added here, so that what several devices
+    computed of x is summed before it."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+    linear_bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLayer:
+    """A Layer as the operations read it. scales: of its tensors where the residual is INT8, else None."""
+
+    qkv: Linear
+    out: Linear
+    attention_norm: AddNorm
+    up: Linear
+    down: Linear
+    output_norm: AddNorm
+    scales: LayerScales | None
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Weights as the operations read them. levels: the largest uint8 value where the residual is INT8, else 0."""
+
+    embeddings: Embeddings[Linear] | None
+    layers: tuple[PackedLayer, ...]
+    head: Head[Linear] | None
+    heads: int
+    head_size: int
+    levels: int
+
+    @property
+    def bytes(self) -> int:
+        """Of every tensor in the tree."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(self))
+
+
+def pack(weights: Weights, ops: Any, recipe: Recipe = FP32) -> Packed:
+    """The packed tree. The embeddings' projection and the head stay fp32: they are a thousandth of the work."""
+    layers = tuple(
+        _layer(layer, ops, recipe, weights.activation, None if recipe.scales is None else recipe.scales[number])
+        for number, layer in enumerate(weights.layers)
+    )
+    levels = BITS[recipe.bits].activation if recipe.bits and recipe.int8_residual else 0
+    embeddings, head = weights.embeddings, weights.head
+    return Packed(
+        None if embeddings is None else _embeddings(embeddings, ops), layers,
+        None if head is None else _head(head, ops), weights.heads, weights.head_size, levels,
+    )  # fmt: skip
+
+
+def quantize_weight(weight: Tensor, largest: int, per_tensor: int = 0) -> tuple[Tensor, Tensor]:
+    """weight [N, K] -> int8 [N, K] within +-largest, and scale [N] (float32 for float32): symmetric, half to even. One scale
+    a row, or, with per_tensor, one for each of that many equal blocks of rows."""
+    extremes = weight.abs().amax(dim=1)
+    if per_tensor:
+        blocks = extremes.view(per_tensor, -1)
+        extremes = blocks.amax(dim=1, keepdim=True).expand_as(blocks).reshape(-1)
+    scale = extremes / largest
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)  # a row of zeros stays one
+    return torch.round(weight / scale[:, None]).clamp(-largest, largest).to(torch.int8), scale
+
+
+def float_linear(dense: Dense, ops: Any, activation: str = "none", late_bias: bool = False) -> Linear:
+    """A linear in the weights' own precision. late_bias: its bias is added by the normalization after it."""
+    bias = None if late_bias else dense.bias
+    return Linear(ops.pack_weight(dense.weight), bias, dense.weight.shape[0], activation, None)
+
+
+def int8_linear(
+    dense: Dense,
+    ops: Any,
+    bits: str,
+    ends: tuple[Scale | None, Scale | None],
+    activation: str,
+    late_bias: bool,
+    per_tensor: int,
+) -> Linear:
+    """A linear in INT8. ends: the scales of its input and of its output, None as in Int8. per_tensor: see quantize_weight."""
+    weight, scale = quantize_weight(dense.weight, BITS[bits].weight, per_tensor)
+    int8 = Int8(bits, scale, weight.sum(dim=1, dtype=torch.int32), *ends)
+    bias = None if late_bias else dense.bias
+    return Linear(ops.pack_weight_int8(weight, bits), bias, dense.weight.shape[0], activation, int8)
+
+
+def _layer(layer: Layer, ops: Any, recipe: Recipe, activation: str, scales: LayerScales | None) -> PackedLayer:
+    late = not recipe.int8_residual
+
+    def linear(dense: Dense, ends: str, activation: str = "none", late_bias: bool = False, parts: int = 1) -> Linear:
+        if recipe.bits is None:
+            return float_linear(dense, ops, activation, late_bias)
+        takes, gives = (None if scales is None else getattr(scales, name) for name in ends.split())
+        per_tensor = parts if recipe.int8_residual else 0
+        between = takes, gives if recipe.int8_residual else None
+        return int8_linear(dense, ops, recipe.bits, between, activation, late_bias, per_tensor)
+
+    def norm(given: Norm, before: Dense) -> AddNorm:
+        return AddNorm(given.weight, given.bias, given.eps, before.bias if late else None)
+
+    return PackedLayer(
+        qkv=linear(layer.qkv, "input qkv", parts=QKV_PARTS),
+        out=linear(layer.out, "context out", late_bias=late),
+        attention_norm=norm(layer.attention_norm, layer.out),
+        up=linear(layer.up, "middle inner", activation),
+        down=linear(layer.down, "inner down", late_bias=late),
+        output_norm=norm(layer.output_norm, layer.down),
+        scales=scales if recipe.int8_residual else None,
+    )
+
+
+def _embeddings(given: Embeddings[Dense], ops: Any) -> Embeddings[Linear]:
+    project = None if given.project is None else float_linear(given.project, ops)
+    return Embeddings(given.word, given.position, given.token_type, given.norm, project)
+
+
+def _head(given: Head[Dense], ops: Any) -> Head[Linear]:
+    dense = None if given.dense is None else float_linear(given.dense, ops, given.activation)
+    return Head(given.pooled, dense, float_linear(given.classifier, ops), given.activation)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, tuple):
+        return [tensor for part in value for tensor in _tensors(part)]
+    if dataclasses.is_dataclass(value):
+        return [tensor for field in dataclasses.fields(value) for tensor in _tensors(getattr(value, field.name))]
+    return []

@@ -1,0 +1,208 @@
+"""The weights of a BERT-family model as the paper has them: embeddings, layers, head. Nothing packed, nothing quantized.
+
+Reads what transformers loaded (BertFor*, DistilBertFor*, ElectraFor*; MiniLM is a BERT) by the names of its modules, and says
+what it cannot read. Knows no operation and no device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from pytest_perfq.contracts import Model
+from pytest_perfq.errors import BuildError
+
+# What a head takes: plain tensors here (Dense), packed ones in `packing` (Linear).
+L = TypeVar("L")
+# transformers' names of activations, as the operations call them.
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+HEAD_SIZE_STEP, HEAD_SIZE_LIMIT = 8, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Where an architecture keeps its parts: module names, those of a layer within `layers.N`."""
+
+    base: str
+    layers: str
+    query: str
+    key: str
+    value: str
+    out: str
+    attention_norm: str
+    up: str
+    down: str
+    output_norm: str
+
+
+_BERT = Names(
+    "bert", "encoder.layer", "attention.self.query", "attention.self.key", "attention.self.value",
+    "attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm",
+)  # fmt: skip
+NAMES = {
+    "bert": _BERT,
+    "electra": replace(_BERT, base="electra"),
+    "distilbert": Names(
+        "distilbert", "transformer.layer", "attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
+        "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """weight [N, K], bias [N]."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A layer normalization: weight [H], bias [H], eps."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings(Generic[L]):
+    """word [V, E], position [P, E], token_type [2, E] or None; project: E -> H where a model has it."""
+
+    word: Tensor
+    position: Tensor
+    token_type: Tensor | None
+    norm: Norm
+    project: L | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """qkv: H -> 3H (queries, keys, values; heads side by side). out: H -> H. up: H -> I. down: I -> H."""
+
+    qkv: Dense
+    out: Dense
+    attention_norm: Norm
+    up: Dense
+    down: Dense
+    output_norm: Norm
+
+
+@dataclass(frozen=True, slots=True)
+class Head(Generic[L]):
+    """pooled: whether it reads the first token of each sequence (sequence classification) or every token. dense: H -> H
+    with `activation` before the classifier, where a model has one."""
+
+    pooled: bool
+    dense: L | None
+    classifier: L
+    activation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The tree. heads: of attention, all of head_size. activation: between up and down. A part of a model (a stage of a
+    pipeline) has only some layers, embeddings only at its start and a head only at its end."""
+
+    embeddings: Embeddings[Dense] | None
+    layers: tuple[Layer, ...]
+    head: Head[Dense] | None
+    heads: int
+    head_size: int
+    activation: str
+
+
+def read(model: Model) -> Weights:
+    """The weights of a model, sharing its memory but for the fused ones. Raises BuildError for what is not understood."""
+    names, activation = _understood(model)
+    config, module = model.config, model.module
+    base = module.get_submodule(names.base)
+    layers = tuple(_layer(layer, names) for layer in base.get_submodule(names.layers))
+    heads = int(getattr(config, "num_attention_heads", 0) or config.n_heads)
+    head_size = layers[0].qkv.weight.shape[0] // (3 * heads)
+    if head_size % HEAD_SIZE_STEP or head_size > HEAD_SIZE_LIMIT:
+        raise BuildError(
+            f"{model.source} has attention heads of size {head_size}; the native encoder computes multiples of "
+            f"{HEAD_SIZE_STEP} up to {HEAD_SIZE_LIMIT}: use backend eager or ort"
+        )
+    embeddings = _embeddings(base, "token_type_ids" in model.inputs)
+    return Weights(embeddings, layers, _head(module, base, model), heads, head_size, activation)
+
+
+def _understood(model: Model) -> tuple[Names, str]:
+    config = model.config
+    names = NAMES.get(config.model_type)
+    if names is None:
+        raise BuildError(
+            f"{model.source} is a {config.model_type!r} model; the native encoder knows {', '.join(NAMES)}: "
+            "use backend eager or ort"
+        )
+    given = getattr(config, "hidden_act", None) or getattr(config, "activation", None)
+    advice = "use backend eager or ort"
+    if given not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise BuildError(f"{model.source} has activation {given!r}; the native encoder has {known}: {advice}")
+    positions = getattr(config, "position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise BuildError(
+            f"{model.source} has position embeddings {positions!r}; the native encoder has absolute ones: {advice}"
+        )
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        raise BuildError(
+            f"{model.source} is a decoder or has cross attention; the native encoder attends within a sequence, both ways: "
+            "use backend eager"
+        )
+    return names, ACTIVATIONS[given]
+
+
+def _dense(module: Any) -> Dense:
+    return Dense(module.weight.detach(), module.bias.detach())
+
+
+def _norm(module: Any) -> Norm:
+    return Norm(module.weight.detach(), module.bias.detach(), float(module.eps))
+
+
+def _layer(layer: Any, names: Names) -> Layer:
+    parts = [_dense(layer.get_submodule(name)) for name in (names.query, names.key, names.value)]
+    return Layer(
+        qkv=Dense(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])),
+        out=_dense(layer.get_submodule(names.out)),
+        attention_norm=_norm(layer.get_submodule(names.attention_norm)),
+        up=_dense(layer.get_submodule(names.up)),
+        down=_dense(layer.get_submodule(names.down)),
+        output_norm=_norm(layer.get_submodule(names.output_norm)),
+    )
+
+
+def _embeddings(base: Any, typed: bool) -> Embeddings[Dense]:
+    """typed: whether batches say the type of each token; where none do, all are of type 0, which is added here once."""
+    module = base.embeddings
+    position = module.position_embeddings.weight.detach()
+    types = module.token_type_embeddings.weight.detach() if hasattr(module, "token_type_embeddings") else None
+    if types is not None and not typed:
+        position, types = position + types[0], None
+    project = _dense(base.embeddings_project) if hasattr(base, "embeddings_project") else None
+    return Embeddings(module.word_embeddings.weight.detach(), position, types, _norm(module.LayerNorm), project)
+
+
+def _head(module: Any, base: Any, model: Model) -> Head[Dense]:
+    kind = type(module).__name__.partition("For")[2]
+    if kind == "QuestionAnswering":
+        return Head(False, None, _dense(module.qa_outputs), "none")
+    if kind == "TokenClassification":
+        return Head(False, None, _dense(module.classifier), "none")
+    if kind != "SequenceClassification":
+        raise BuildError(
+            f"{model.source} is a {type(module).__name__}; the native encoder has heads for question answering, token and "
+            "sequence classification: use backend eager or ort"
+        )
+    if model.config.model_type == "bert":
+        return Head(True, _dense(base.pooler.dense), _dense(module.classifier), "tanh")
+    if model.config.model_type == "distilbert":
+        return Head(True, _dense(module.pre_classifier), _dense(module.classifier), "relu")
+    return Head(True, _dense(module.classifier.dense), _dense(module.classifier.out_proj), "gelu")
