@@ -3,7 +3,7 @@ with the next step. This module knows nothing else of the package."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class PerfqError(Exception):
@@ -21,10 +21,18 @@ class UnknownName(UsageError):
         import difflib  # not at pytest start-up
 
         known = sorted(known)
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        meant = f"; did you mean {near[0]!r}?" if near else ";"
+        spelt = {one.lower(): one for one in known}  # letters in the wrong case are near too
+        near = difflib.get_close_matches(str(name).lower(), spelt, n=1, cutoff=0.5)
+        meant = f"; did you mean {spelt[near[0]]!r}?" if near else ";"
         super().__init__(f"unknown {kind} {name!r}{meant} known: {', '.join(known) or 'none'}{'; ' + hint if hint else ''}")
         self.kind, self.name, self.known = kind, name, known
+
+    @classmethod
+    def check(cls, kind: str, given: Iterable[str], known: Collection[str]) -> None:
+        """Raises it for the first of the given names that is not known."""
+        for name in given:
+            if name not in known:
+                raise cls(kind, name, known)
 
 
 class Unavailable(PerfqError):
@@ -37,6 +45,10 @@ class DataError(PerfqError):
 
 class BuildError(PerfqError):
     """A backend could not make a program of the model, or the program is not faithful to it."""
+
+
+class KernelsUnavailable(BuildError):
+    """The native kernels cannot be built or loaded on this machine."""
 
 
 class ProgramError(PerfqError):

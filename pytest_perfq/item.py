@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_perfq.errors import PerfqError, Unavailable, UsageError
+from pytest_perfq.errors import DataError, PerfqError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from pytest_perfq.baselines import Baseline
@@ -48,6 +48,7 @@ class Gate:
         self._workbench: Workbench | None = None
         self._baseline: Baseline | None = None
         self._done: dict[str, dict[str, Any]] | None = None
+        self._said: dict[str, str] = {}  # a mistake's sentence -> the first case that it was told of
 
     def judge(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any], nodeid: str) -> Outcome:
         """Measures and judges one case. budgets: keywords of the test's marker, over the sweep's own promises."""
@@ -55,7 +56,10 @@ class Gate:
 
         if not isinstance(case, CaseType):
             return Outcome(f"perfq() was given {case!r}; give it the `case` of a test under a Sweep", failed=True)
-        limits = self._limits(case, sweep, budgets)
+        try:
+            limits = self._limits(case, sweep, budgets)
+        except UsageError as error:
+            return Outcome(f"usage error: {error}", failed=True)
         done = self._resumed(nodeid)
         if done is not None:
             from pytest_perfq.core.measurement import Measurement
@@ -71,6 +75,8 @@ class Gate:
                 measurement = self.workbench.measure(case, limits)
         except Unavailable as error:
             return Outcome(f"unavailable: {error}", skipped=True)
+        except (UsageError, DataError) as error:
+            return self._misused(case, str(error))
         except PerfqError as error:
             return self._broken(case, str(error))
         except Exception as error:
@@ -107,11 +113,11 @@ class Gate:
             self._workbench.close()
 
     def _limits(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any]) -> tuple[Limit, ...]:
-        limits = list(sweep.limits(case, self.target.gpu)) if sweep is not None else []
-        if budgets:
-            own = _marker_limits(budgets)
-            limits = [limit for limit in limits if limit.rule not in {one.rule for one in own}] + own
-        return tuple(limits)
+        from pytest_perfq.core.budget import marker_limits
+
+        limits = sweep.limits(case, self.target.gpu) if sweep is not None else ()
+        own = marker_limits(budgets)
+        return (*(limit for limit in limits if limit.rule not in {one.rule for one in own}), *own)
 
     def _resumed(self, nodeid: str) -> dict[str, Any] | None:
         if not self.settings.resume:
@@ -157,21 +163,22 @@ class Gate:
         """A case that could not be built or run: a failed verdict with the one sentence, remembered like any other."""
         from pytest_perfq.core.verdict import broken
 
+        return self._unmeasured(case, reason, broken(case, reason), reason)
+
+    def _misused(self, case: Case, reason: str) -> Outcome:
+        """A case whose suite asks for what cannot be, found out while it was measured. It fails, since nobody mends what is
+        skipped, and as invalid, since nothing is known of the program. Later cases with the same mistake point to the
+        first."""
+        from pytest_perfq.core.verdict import misused
+
+        first = self._said.setdefault(reason, case.id)
+        message = f"usage error: {reason}" if first == case.id else f"usage error, as {first} above"
+        return self._unmeasured(case, reason, misused(case, reason), message)
+
+    def _unmeasured(self, case: Case, reason: str, verdict: Verdict, message: str) -> Outcome:
         measurement = self.workbench.unmeasured(case, reason)
-        verdict = broken(case, reason)
         record = {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False}
-        return Outcome(reason, failed=True, record=record, properties=_properties(measurement, verdict))
-
-
-def _marker_limits(budgets: dict[str, Any]) -> list[Limit]:
-    from pytest_perfq.core.budget import RULES, Budget, Limit
-    from pytest_perfq.errors import UnknownName
-
-    for name in budgets:
-        if name not in (*RULES, "metric"):
-            raise UsageError(str(UnknownName("keyword of the perfq marker", name, (*RULES, "metric"))))
-    budget = Budget(**budgets)
-    return [Limit(rule, value, budget.metric, "the test's perfq marker") for rule, value in budget.limits().items()]
+        return Outcome(message, failed=True, record=record, properties=_properties(measurement, verdict))
 
 
 def _properties(measurement: Measurement, verdict: Verdict) -> list[tuple[str, str | float]]:

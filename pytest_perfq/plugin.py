@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,12 @@ def _sweep_of(metafunc: pytest.Metafunc) -> Sweep | None:
     return getattr(metafunc.function, "__perfq_sweep__", None) or getattr(metafunc.cls, "__perfq_sweep__", None)
 
 
+def _marked(node: pytest.Item) -> dict[str, Any]:
+    """Keywords of the perfq markers of a test; its own come before its class's, and those before its module's."""
+    marks = reversed([mark.kwargs for mark in node.iter_markers("perfq")])
+    return {name: value for keywords in marks for name, value in keywords.items()}
+
+
 def _target(config: pytest.Config) -> Target:
     if TARGET not in config.stash:
         from pytest_perfq import device, target
@@ -69,17 +76,22 @@ def _target(config: pytest.Config) -> Target:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     sweep = _sweep_of(metafunc)
-    if sweep is None or "case" not in metafunc.fixturenames:
-        if sweep is not None and ("perfq" in metafunc.fixturenames or hasattr(metafunc.function, "__perfq_sweep__")):
-            raise pytest.UsageError(f"{metafunc.definition.nodeid} stands under a Sweep and takes no `case`; add the argument")
+    if sweep is None:
         return
-    from pytest_perfq.errors import PerfqError
+    from pytest_perfq.core.budget import marker_limits
+    from pytest_perfq.errors import PerfqError, UsageError
 
+    name = metafunc.definition.nodeid
+    if "case" not in metafunc.fixturenames:
+        if "perfq" in metafunc.fixturenames or hasattr(metafunc.function, "__perfq_sweep__"):
+            raise UsageError(f"{name} stands under a Sweep and takes no `case`; add the argument")
+        return
     target = _target(metafunc.config)
     try:
         cases = sweep.cases(target.accuracy_device, target.latency_device)
+        marker_limits(_marked(metafunc.definition))
     except PerfqError as error:
-        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}") from None
+        raise UsageError(f"{name}: {error}") from None
     only = metafunc.config.stash[SETTINGS].only
     chosen = [case for case in cases if only in (None, case.kind)]
     marks = list(getattr(metafunc.function, "pytestmark", []))
@@ -87,6 +99,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         # On the function, not on each parameter: 10,000 items then share one mark.
         metafunc.function.pytestmark = [*marks, pytest.mark.perfq.mark]
     metafunc.parametrize("case", chosen, ids=[case.id for case in chosen])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A mistake found while a suite is read, such as an unknown axis, is told in its one sentence and where it stands."""
+    report = yield
+    excinfo = getattr(getattr(report, "call", None), "excinfo", None)
+    if excinfo is not None and not collector.config.option.fulltrace:
+        from pytest_perfq.errors import PerfqError
+
+        if isinstance(excinfo.value, PerfqError):
+            report.longrepr = f"{_place(collector.config, excinfo)}{excinfo.value}"
+    return report
+
+
+def _place(config: pytest.Config, excinfo: pytest.ExceptionInfo[BaseException]) -> str:
+    """File and line that the suite's author wrote: the innermost frame that is neither ours nor the machinery's."""
+    machinery = ("pytest_perfq", "_pytest", "pluggy", "importlib")
+    for entry in reversed(excinfo.traceback):
+        if entry.frame.f_globals.get("__name__", "").partition(".")[0] not in machinery:
+            return f"{os.path.relpath(entry.path, config.rootpath)}:{entry.lineno + 1}: "
+    return ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -126,12 +160,12 @@ def perfq(request: pytest.FixtureRequest) -> Generator[Callable[..., Any], None,
     judged: list[Any] = []
 
     def judge(case: Any) -> Any:
+        __tracebackhide__ = True  # a skip is reported where the test calls perfq, not here
         judged.append(case)
         sweep = getattr(request.function, "__perfq_sweep__", None) or getattr(request.cls, "__perfq_sweep__", None)
         if controller is not None:
             controller.starting(getattr(case, "id", ""))
-        marker = request.node.get_closest_marker("perfq")
-        outcome = gate.judge(case, sweep, marker.kwargs if marker else {}, request.node.nodeid)
+        outcome = gate.judge(case, sweep, _marked(request.node), request.node.nodeid)
         if outcome.record is not None:
             request.node.stash[RECORD] = outcome.record
             # Small and plain, for JUnit; the raw data travels on the report, below. A rerun replaces its first try's.
@@ -240,7 +274,7 @@ class Controller:
         from pytest_perfq.errors import PerfqError
 
         try:
-            self.recorder.finish(exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, DATA_ERROR))
+            self.recorder.finish(exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED))
         except PerfqError as error:
             self._write(f"\nperfq: {error}\n")
             session.exitstatus = DATA_ERROR
@@ -259,7 +293,7 @@ class Controller:
             step()
         except PerfqError as error:
             # Measuring on without remembering would lose results: the run ends, with the one sentence.
-            pytest.exit(f"perfq: {error}", returncode=DATA_ERROR)
+            raise pytest.UsageError(f"perfq: {error}") from None
 
     def _write(self, text: str) -> None:
         """Past the capture, to the terminal that pytest itself writes to."""

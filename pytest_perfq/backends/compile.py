@@ -22,12 +22,11 @@ from pathlib import Path
 
 import torch
 
-from pytest_perfq.backends import _check, _torch
+from pytest_perfq.backends import _check, _declared, _torch
 from pytest_perfq.contracts import Batch, Model, Resources
 from pytest_perfq.core.case import Case
-from pytest_perfq.errors import BuildError, PerfqError, UnknownName
+from pytest_perfq.errors import BuildError, PerfqError
 
-MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # What Inductor's kernels need at least: a shared library, the C++ standard headers and OpenMP.
 PROBE = (
     '#include <cmath>\n#include <omp.h>\nextern "C" double probe(double x) { return std::exp(x) * omp_get_max_threads(); }\n'
@@ -39,15 +38,13 @@ class Compile:
     name = "compile"
 
     def refuses(self, case: Case) -> list[str]:
-        mode = case.backend.only("backend", mode="default")["mode"]
-        if mode not in MODES:
-            raise UnknownName("mode of backend compile", str(mode), MODES)
+        _declared.options(case.backend)
         return _torch.refusals(case) + _compiler(case.device)
 
     def build(
         self, case: Case, model: Model, resources: Resources, calibration: Callable[[], Iterator[Batch]]
     ) -> _torch.TorchProgram:
-        mode = str(case.backend.only("backend", mode="default")["mode"])
+        mode = str(_declared.options(case.backend)["mode"])
         module, device = _torch.place(model, case, resources)
         before, started = _graphs(), time.perf_counter_ns()
         compiled = torch.compile(module, mode=mode, dynamic=True, fullgraph=True)

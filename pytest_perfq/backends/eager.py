@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pytest_perfq.backends import _torch
+from pytest_perfq.backends import _declared, _torch
 from pytest_perfq.contracts import Batch, Model, Resources
 from pytest_perfq.core.case import Case
 
@@ -17,7 +17,7 @@ class Eager:
     name = "eager"
 
     def refuses(self, case: Case) -> list[str]:
-        case.backend.only("backend")
+        _declared.options(case.backend)
         return _torch.refusals(case)
 
     def build(

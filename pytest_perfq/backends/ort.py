@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 from pytest_perfq.backends import _refusals
+from pytest_perfq.backends._declared import DEFAULT_OPSET, OLDEST_OPSET
 from pytest_perfq.backends._onnx import options
 from pytest_perfq.contracts import Batch, Model, Program, Resources
 from pytest_perfq.core.case import Case
-from pytest_perfq.errors import UsageError
+from pytest_perfq.errors import UnknownName, UsageError
 
 PER_CHANNEL_OPSET = 13
 NEEDED = ("onnxruntime", "onnx", "onnxscript", "sympy")
@@ -31,7 +32,7 @@ class Ort:
             extra = "onnxruntime" if case.device == "cpu" else "onnxruntime-gpu"
             return [f"backend ort needs {', '.join(missing)}: pip install 'pytest-perfq[{extra}]'"]
         _check_opset(asked)
-        return _refusals.one_device(case) + _provider(asked) + _precision(case, asked) + _quantization(case, asked)
+        return _refusals.one_device(case) + _provider(case, asked) + _precision(case, asked) + _quantization(case, asked)
 
     def build(self, case: Case, model: Model, resources: Resources, calibration: Callable[[], Iterator[Batch]]) -> Program:
         from pytest_perfq.backends._onnx import pipeline
@@ -40,17 +41,20 @@ class Ort:
 
 
 def _check_opset(asked: options.Options) -> None:
-    if asked.opset == options.DEFAULT_OPSET:
+    if asked.opset == DEFAULT_OPSET:
         return  # the common case loads no framework
-    from pytest_perfq.backends._onnx.export import OLDEST_OPSET, newest_opset
+    from pytest_perfq.backends._onnx.export import newest_opset
 
-    if not OLDEST_OPSET <= asked.opset <= newest_opset():
+    if asked.opset > newest_opset():
         raise UsageError(f"opset of backend ort is {asked.opset}; torch exports {OLDEST_OPSET} to {newest_opset()} here")
 
 
-def _provider(asked: options.Options) -> list[str]:
+def _provider(case: Case, asked: options.Options) -> list[str]:
     import onnxruntime
 
+    needed = options.DEVICE_OF[asked.provider]
+    if needed != case.device:
+        return [f"provider {asked.provider} runs on device {needed}, and the case has {case.device}: set device to {needed}"]
     available = onnxruntime.get_available_providers()
     if asked.provider_name in available:
         return [] if asked.provider == "cpu" else _refusals.nvidia_driver()
@@ -93,9 +97,11 @@ def _quantization(case: Case, asked: options.Options) -> list[str]:
             f"the case asks for {asked.opset}: raise opset or set per_channel=False"
         )
     if wanted.operators:
-        from pytest_perfq.backends._onnx.quantize import check_operators
+        from pytest_perfq.backends._onnx.quantize import KNOWN_OPERATORS
 
-        check_operators(wanted.operators)
+        UnknownName.check(
+            "operator to quantize by ort", wanted.operators, KNOWN_OPERATORS
+        )  # of the installed version, which may know fewer
     return reasons
 
 

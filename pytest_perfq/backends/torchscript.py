@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pytest_perfq.backends import _check, _torch
+from pytest_perfq.backends import _check, _declared, _torch
 from pytest_perfq.contracts import Batch, Model, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import BuildError
@@ -24,7 +24,7 @@ class TorchScript:
     name = "torchscript"
 
     def refuses(self, case: Case) -> list[str]:
-        case.backend.only("backend")
+        _declared.options(case.backend)
         return _torch.refusals(case)
 
     def build(

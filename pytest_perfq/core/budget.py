@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import UnknownName, UsageError
@@ -17,6 +17,9 @@ AXES = tuple("task dataset model backend device precision quantization padding b
 # What --perf-gpu asserts and `where={"gpu": ...}` matches; "cpu" stands for a run without one.
 GPUS = tuple("cpu t4 v100 p100 a2 a10 a10g a16 a30 a40 a100 l4 l40 l40s h100 h200 b200 rtx3090 rtx4090 rtx5090".split())
 RULES = ("min_score", "max_drop", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_speedup", "max_slowdown", "max_bytes")
+ACCURACY_RULES = frozenset({"min_score", "max_drop"})
+LATENCY_RULES = frozenset({"p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_speedup", "max_slowdown"})
+RELATIVE_RULES = frozenset({"max_drop", "min_speedup"})  # to the original, which is neither worse nor faster than itself
 Where = Mapping[str, Any]
 
 
@@ -65,6 +68,15 @@ class Budget:
     min_speedup: float | None = None
     max_slowdown: float | None = None
     max_bytes: int | None = None
+
+    def __new__(cls, *values: object, **given: object) -> Self:
+        # Before __init__, whose TypeErrors know no near names.
+        if values:
+            raise UsageError(
+                f"a budget was given {values[0]!r} without a keyword; write Budget(max_drop={values[0]!r}) or such"
+            )
+        UnknownName.check("keyword of a budget", given, ("where", "metric", *RULES))
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         for key, wanted in self.where.items():
@@ -119,6 +131,23 @@ class Limit:
         return cls(**values)
 
 
+def about(rule: str, case: Case) -> bool:
+    """Whether a promise can be about a case: scores of accuracy cases, times of latency cases, bytes of both; what is held
+    against the original, of every case but the original."""
+    if rule in RELATIVE_RULES and case.is_original:
+        return False
+    return (rule not in ACCURACY_RULES or case.kind == "accuracy") and (rule not in LATENCY_RULES or case.kind == "latency")
+
+
+def marker_limits(keywords: Mapping[str, Any]) -> tuple[Limit, ...]:
+    """The promises of a test's own perfq marker. Raises UnknownName and UsageError."""
+    if not keywords:
+        return ()
+    UnknownName.check("keyword of the perfq marker", keywords, (*RULES, "metric"))
+    budget = Budget(**keywords)
+    return tuple(Limit(rule, value, budget.metric, "the test's perfq marker") for rule, value in budget.limits().items())
+
+
 def limits_for(budgets: Sequence[Budget], case: Case, gpu: str) -> tuple[Limit, ...]:
     """The promises for one case. Entries cascade: the more specific (more keys in `where`), and among equals the later,
     overrides field by field. gpu: the asserted or found GPU, "cpu" without one."""
@@ -136,31 +165,43 @@ def limits_for(budgets: Sequence[Budget], case: Case, gpu: str) -> tuple[Limit, 
 
 
 def check_used(budgets: Sequence[Budget], cases: Iterable[Case], floating: Iterable[str] = ("gpu",)) -> None:
-    """Raises UsageError for a budget that matches no case. floating: keys that depend on the machine of the run, such as
-    the gpu, and so are not held against the entry."""
-    floating = set(floating)
-    open_entries = {
-        index: {key: value for key, value in budget.where.items() if key not in floating}
-        for index, budget in enumerate(budgets)
-        if any(key not in floating for key in budget.where)
-    }
-    if not open_entries:
-        return
+    """Raises UsageError for a budget that matches no case, or whose promise is about none of those that it matches.
+    floating: keys that depend on the machine of the run, such as the gpu, and so are not held against the entry."""
+    wheres = [{key: value for key, value in budget.where.items() if key not in set(floating)} for budget in budgets]
+    # Entry -> its promises that no case was found for yet.
+    idle = {index: set(budget.limits()) for index, budget in enumerate(budgets) if wheres[index]}
+    matched: set[int] = set()
     seen: set[tuple[Any, ...]] = set()
-    keys = sorted({key for where in open_entries.values() for key in where})
-    for case in cases:
+    keys = sorted({key for index in idle for key in wheres[index]})
+    for case in cases if idle else ():
         axes = case.axes()
         # Cases that agree on the keys that budgets ask about match the same budgets: look at each combination once.
-        point = tuple(axes[key] for key in keys)
+        point = (*(axes[key] for key in keys), case.kind, case.is_original)
         if point in seen:
             continue
         seen.add(point)
-        for index in [index for index, where in open_entries.items() if matches(where, axes)]:
-            del open_entries[index]
-        if not open_entries:
+        for index in [index for index in idle if matches(wheres[index], axes)]:
+            matched.add(index)
+            idle[index] = {rule for rule in idle[index] if not about(rule, case)}
+            if not idle[index]:
+                del idle[index]
+        if not idle:
             return
-    index, where = next(iter(open_entries.items()))
-    raise UsageError(
-        f"budget {index + 1}{budgets[index].label} matches no case of its sweep; values of "
-        + "; ".join(f"{key}: {', '.join(sorted({str(point[keys.index(key)]) for point in seen}))}" for key in where)
-    )
+    kinds = {point[-2] for point in seen}
+    for index, idle_rules in idle.items():
+        name = f"budget {index + 1}{budgets[index].label}"
+        if index in matched:
+            # A sweep without accuracy or without latency cases may share its budgets with one that has them.
+            rules = sorted(rule for rule in idle_rules if _kind(rule) in kinds)
+            if not rules:
+                continue
+            subject = f"{_kind(rules[0])} cases" + (" other than the original" if rules[0] in RELATIVE_RULES else "")
+            raise UsageError(f"{name} promises {rules[0]}, which is about {subject}, and matches none; mend its where")
+        values = {key: sorted({str(point[keys.index(key)]) for point in seen}) for key in wheres[index]}
+        known = "; ".join(f"{key}: {', '.join(some)}" for key, some in values.items())
+        raise UsageError(f"{name} matches no case of its sweep; values of {known}")
+
+
+def _kind(rule: str) -> str:
+    """The kind of case that a promise is about, of those that are about one kind."""
+    return "accuracy" if rule in ACCURACY_RULES else "latency"

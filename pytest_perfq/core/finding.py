@@ -17,7 +17,8 @@ SEVERITY = {status: severity for severity, status in enumerate(STATUSES)}
 class Finding:
     """One rule applied.
 
-    rule: one of core.budget.RULES, or 'flips', 'accuracy', 'slowdown' (against a baseline), 'measured', 'baseline', 'build'.
+    rule: one of core.budget.RULES, or 'flips', 'accuracy', 'slowdown' (against a baseline), 'measured', 'baseline', 'build',
+    'usage'.
     observed, limit, interval: in the unit of the rule (scores as fractions, *_ms in milliseconds, speed-ups as ratios,
     slow-downs as fractions, bytes); None where there is no number. metric: the score it is about. entry: the budget entry
     that promised it. note: what a person must know besides, a sentence without a full stop. examples: ids it is about.

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from pytest_perfq.core import permutation, stats
-from pytest_perfq.core.budget import Limit
+from pytest_perfq.core.budget import Limit, about
 from pytest_perfq.core.finding import Finding
 from pytest_perfq.core.measurement import Measurement, Score
 from pytest_perfq.core.summary import paired_logs, speedup
@@ -17,14 +17,11 @@ from pytest_perfq.core.summary import paired_logs, speedup
 # Scores are sums of ones divided by counts: differences below this are rounding.
 ROUNDING = 1e-9
 SPEEDUP_CONFIDENCE = 0.99
-ACCURACY_RULES = frozenset({"min_score", "max_drop"})
-LATENCY_RULES = frozenset({"p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_speedup", "max_slowdown"})
 
 
 def applies(limit: Limit, measurement: Measurement) -> bool:
-    """Whether a promise is about this kind of case: scores of accuracy cases, times of latency cases, bytes of both."""
-    kind = measurement.case.kind
-    return (limit.rule not in ACCURACY_RULES or kind == "accuracy") and (limit.rule not in LATENCY_RULES or kind == "latency")
+    """Whether a promise is about this case (see budget.about)."""
+    return about(limit.rule, measurement.case)
 
 
 def hold(measurement: Measurement, limits: Sequence[Limit]) -> list[Finding]:
@@ -75,8 +72,6 @@ def _max_drop(measurement: Measurement, limit: Limit) -> Finding:
     score = _score(measurement, limit)
     if isinstance(score, Finding):
         return score
-    if measurement.case.is_original:
-        return finding(limit, "pass", "this case is the original", 0.0, metric=score.metric)
     original = measurement.score(score.metric, original=True)
     if original is None:
         return finding(limit, "invalid", f"the original has no score {score.metric!r}; measure the case again")
@@ -122,8 +117,6 @@ def _percentile(measurement: Measurement, limit: Limit) -> Finding:
 def _min_speedup(measurement: Measurement, limit: Limit) -> Finding:
     if not measurement.visits:
         return unmeasured(measurement, limit, "timing")
-    if measurement.case.is_original:
-        return finding(limit, "pass", "this case is the original; the promise is for the others", 1.0)
     found = speedup(measurement, SPEEDUP_CONFIDENCE)
     if found is None:
         return finding(limit, "invalid", "the original was not timed beside the case; measure the case again")

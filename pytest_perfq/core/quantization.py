@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 from pytest_perfq.errors import UnknownName, UsageError
 
@@ -39,6 +39,13 @@ class Quantization:
     mode: str | None = None
     format: str = "qdq"
 
+    def __new__(cls, *values: object, **given: object) -> Self:
+        # Before __init__, whose TypeErrors know no near names.
+        if values:
+            raise UsageError(f"a quantization was given {values[0]!r} without a keyword; write Dynamic(...) or Static(...)")
+        UnknownName.check("quantization field", given, [field.name for field in fields(cls)])
+        return object.__new__(cls)
+
     def __post_init__(self) -> None:
         for kind, value, known in (
             ("quantization approach", self.approach, APPROACHES),
@@ -56,6 +63,9 @@ class Quantization:
             values = getattr(self, name)
             if isinstance(values, str):
                 raise UsageError(f"{name} is the text {values!r}; give a list of names")
+            for value in values:
+                if not isinstance(value, str):
+                    raise UsageError(f"{name} holds {value!r}; give names, such as 'MatMul'")
             object.__setattr__(self, name, tuple(sorted(set(values))))
 
     @property
@@ -103,8 +113,4 @@ def Static(*operators: str, **options: Any) -> Quantization:
 
 
 def _tuples(options: dict[str, Any]) -> dict[str, Any]:
-    known = [field.name for field in fields(Quantization)]
-    for key in options:
-        if key not in known:
-            raise UnknownName("quantization field", key, known)
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

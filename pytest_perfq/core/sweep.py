@@ -91,6 +91,14 @@ def _registered(kind: str, value: Any) -> Spec:
     return spec
 
 
+def _check_declared(case: Case) -> None:
+    """Raises UsageError for what the case's task and backend declare that it cannot be. Imports neither."""
+    for kind, name in (("task", case.task.name), ("backend", case.backend.name)):
+        check = registry.declared(kind, name)
+        if check is not None:
+            check(case)
+
+
 def _model(value: Any) -> tuple[str, str]:
     if isinstance(value, tuple):
         label, source = value
@@ -129,9 +137,7 @@ class Sweep:
     """
 
     def __init__(self, **given: Any) -> None:
-        for name in given:
-            if name not in DEFAULTS and name not in FIELDS:
-                raise UnknownName("axis", name, (*DEFAULTS, *FIELDS))
+        UnknownName.check("axis", given, (*DEFAULTS, *FIELDS))
         for name in ("task", "model"):
             if given.get(name) is None:
                 raise UsageError(f"a sweep needs a {name}; known tasks: {', '.join(sorted(registry.names('task')))}")
@@ -143,9 +149,7 @@ class Sweep:
         self.exclude = tuple(self.fields.pop("exclude"))
         self.budgets = self._budgets(self.fields.pop("budgets"))
         for where in self.exclude:
-            for key in where:
-                if key not in AXES:
-                    raise UnknownName("axis in exclude", key, AXES)
+            UnknownName.check("axis in exclude", where, AXES)
         self._cases: dict[tuple[str, str], tuple[Case, ...]] = {}
 
     @staticmethod
@@ -177,6 +181,8 @@ class Sweep:
         if key not in self._cases:
             idle = set(range(len(self.exclude)))
             cases = tuple(self._generate(accuracy_device, latency_device, idle))
+            if not (cases or self.fields["accuracy"] or self.fields["latency"]):
+                raise UsageError("empty sweep: accuracy and latency are both False; let it make one kind of case")
             if not cases:
                 raise UsageError(f"empty sweep: its exclude entries {list(self.exclude)} leave no case; take one out")
             for index in sorted(idle):
@@ -199,14 +205,24 @@ class Sweep:
             point = dict(zip(names, values, strict=True)) | fields
             point["model_name"], point["model"] = point["model"]
             auto = point["device"] == "auto"
-            if self.fields["accuracy"]:
-                yield from self._kept(point | ({"device": accuracy_device} if auto else {}), idle)
-            if not self.fields["latency"]:
-                continue
-            device = {"device": latency_device} if auto else {}
-            for padding, batch_size, seq_len in shapes:
-                shape = {"padding": padding, "batch_size": batch_size, "seq_len": seq_len}
-                yield from self._kept(point | device | shape, idle)
+            devices = (accuracy_device, latency_device) if auto else (point["device"],) * 2
+            checked: set[str] = set()
+            for case in self._of_program(point, devices, shapes, idle):
+                # Once a program: the sizes say nothing of what can be.
+                if case.device not in checked:
+                    checked.add(case.device)
+                    _check_declared(case)
+                yield case
+
+    def _of_program(
+        self, point: dict[str, Any], devices: tuple[str, str], shapes: Sequence[tuple[str, int, int]], idle: set[int]
+    ) -> Iterator[Case]:
+        """The accuracy case of a program, then its latency cases. devices: of accuracy and of latency."""
+        if self.fields["accuracy"]:
+            yield from self._kept(point | {"device": devices[0]}, idle)
+        for padding, batch_size, seq_len in shapes if self.fields["latency"] else ():
+            shape = {"padding": padding, "batch_size": batch_size, "seq_len": seq_len}
+            yield from self._kept(point | {"device": devices[1]} | shape, idle)
 
     def _kept(self, point: dict[str, Any], idle: set[int]) -> Iterator[Case]:
         case = Case(**point)

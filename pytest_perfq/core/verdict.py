@@ -13,7 +13,7 @@ from pytest_perfq.core.finding import FAILED, SEVERITY, STATUSES, Finding, Verdi
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.promises import applies, finding, hold
 
-__all__ = ["FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite"]
+__all__ = ["FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "misused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,11 @@ class Pair:
 def broken(case: Case, reason: str) -> Verdict:
     """The verdict on a case that could not be built or run, with the one sentence that says why."""
     return Verdict(case.id, (Finding(rule="build", status="fail", note=reason),))
+
+
+def misused(case: Case, reason: str) -> Verdict:
+    """The verdict on a case that was asked for wrongly: nothing was measured, so it says nothing of the program."""
+    return Verdict(case.id, (Finding(rule="usage", status="invalid", note=reason),))
 
 
 def judge(measurement: Measurement, limits: Sequence[Limit], baseline: Measurement | None = None, *, suite: int = 1) -> Verdict:

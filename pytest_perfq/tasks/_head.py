@@ -13,8 +13,8 @@ from pytest_perfq import metrics
 from pytest_perfq.contracts import Batch, Examples, Model, Predict, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Outcomes, Score
-from pytest_perfq.errors import DataError, UsageError
-from pytest_perfq.tasks import _data, _encode, _evaluate, _models
+from pytest_perfq.errors import DataError
+from pytest_perfq.tasks import _data, _declared, _encode, _evaluate, _models
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -28,11 +28,7 @@ def taken(case: Case, examples: Examples) -> Rows:
     """The rows that the case evaluates. Raises UsageError for more samples than there are."""
     if case.samples is None or examples.split != case.split:
         return examples.rows
-    if case.samples > len(examples.rows):
-        raise UsageError(
-            f"samples is {case.samples}, but split {examples.split!r} of {examples.name} has {len(examples.rows)} examples; "
-            f"ask for at most {len(examples.rows)}"
-        )
+    _declared.check_samples(case.samples, len(examples.rows), examples.split, examples.name)
     return examples.rows[: case.samples]
 
 
@@ -59,7 +55,7 @@ class HeadTask(ABC):
 
     def options(self, case: Case) -> dict[str, Any]:
         """The options of `case.task` over their defaults. Raises UnknownName and UsageError."""
-        return case.task.only("task")
+        return dict(_declared.options(case.task))
 
     @abstractmethod
     def read(self, table: _data.Table) -> tuple[Rows, tuple[str, ...]]:
@@ -115,12 +111,14 @@ class HeadTask(ABC):
         return _models.folder(case.model, resources.pickle)
 
     def examples(self, case: Case, split: str, resources: Resources) -> Examples:
-        """All examples of a split. See contracts.Task."""
+        """All examples of a split. Raises UsageError for more `case.samples` than there are. See contracts.Task."""
         name = dataset_of(case, self.synthetic)
         rows, labels = self.read(_data.load(name, split, resources))
         if not rows:
             raise DataError(f"split {split!r} of {name!r} is empty; choose another split")
-        return Examples(name, split, rows, _data.content_key(rows), labels)
+        found = Examples(name, split, rows, _data.content_key(rows), labels)
+        taken(case, found)  # before a model is loaded for nothing
+        return found
 
     def batches(self, case: Case, model: Model, examples: Examples, batch_size: int) -> Iterator[Batch]:
         """Encoded batches of all the examples, in order. See contracts.Task."""

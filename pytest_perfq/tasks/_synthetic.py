@@ -13,17 +13,12 @@ from typing import Any
 from pytest_perfq.errors import DataError, UnknownName
 from pytest_perfq.tasks import _synthetic_entities, _synthetic_labels, _synthetic_questions
 from pytest_perfq.tasks._data import Table
+from pytest_perfq.tasks._synthetic_catalog import TRAIN_ROWS, VALIDATION_ROWS, sizes
+
+__all__ = ["MAKERS", "TRAIN_ROWS", "VALIDATION_ROWS", "sizes", "table"]
 
 Maker = Callable[[random.Random, int, str], list[dict[str, Any]]]
 MAKERS: dict[str, Maker] = {**_synthetic_questions.MAKERS, **_synthetic_entities.MAKERS, **_synthetic_labels.MAKERS}
-# Training rows a data set; the harder the rule, the more of them.
-TRAIN_ROWS = {"squad": 4000, "squad_v2": 6000, "conll2003": 3000, "sst2": 3000, "mrpc": 8000, "cola": 6000}
-VALIDATION_ROWS = 1000
-
-
-def sizes(name: str) -> dict[str, int]:
-    """Split -> rows."""
-    return {"train": TRAIN_ROWS[name], "validation": VALIDATION_ROWS}
 
 
 @lru_cache(maxsize=16)

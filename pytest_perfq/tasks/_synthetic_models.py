@@ -19,9 +19,10 @@ import transformers
 
 from pytest_perfq.contracts import Resources
 from pytest_perfq.core.case import Case
-from pytest_perfq.errors import UnknownName, UsageError
-from pytest_perfq.tasks import _data, _models, _synthetic, _vocabulary
+from pytest_perfq.errors import UnknownName
+from pytest_perfq.tasks import _data, _declared, _models, _synthetic_catalog, _vocabulary
 from pytest_perfq.tasks._head import HeadTask, dataset_of
+from pytest_perfq.tasks._synthetic_catalog import MODELS, Shape
 from pytest_perfq.training import checkpoint, loop
 from pytest_perfq.training.loop import Recipe
 
@@ -31,27 +32,6 @@ MAX_POSITIONS = 512  # lengths that suites time, though no embedded text is that
 THREADS = 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes of an encoder, under the names that its own configuration class uses."""
-
-    model_type: str
-    options: tuple[tuple[str, Any], ...]
-
-
-def _shape(model_type: str, **options: Any) -> Shape:
-    return Shape(model_type, tuple(sorted(options.items())))
-
-
-_BERT = {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 192}
-MODELS: dict[str, Shape] = {
-    "bert": _shape("bert", **_BERT, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
-    "distilbert": _shape("distilbert", dim=96, n_layers=3, n_heads=4, hidden_dim=192, dropout=0.0, attention_dropout=0.0),
-    "electra": _shape("electra", **_BERT, embedding_size=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
-    # MiniLM is BERT, deep and narrow
-    "minilm": _shape("bert", **{**_BERT, "hidden_size": 64, "num_hidden_layers": 6, "intermediate_size": 256},
-                     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
-}  # fmt: skip
 RECIPES: dict[str, Recipe] = {
     name: Recipe(epochs=epochs, batch_size=16, learning_rate=rate, max_length=128, seed=1, threads=THREADS, beta2=0.99)
     for name, epochs, rate in (
@@ -68,15 +48,9 @@ _BERT_STD = 0.02
 def folder(name: str, task: HeadTask, case: Case, resources: Resources) -> Path:
     """The checkpoint of `synthetic:NAME` for the case's data set, trained if it is not in the cache. Raises UnknownName and
     UsageError (a data set that is not synthetic)."""
-    if name not in MODELS:
-        raise UnknownName("synthetic model", name, MODELS)
     dataset = dataset_of(case, task.synthetic)
-    if not dataset.startswith("synthetic:"):
-        raise UsageError(
-            f"model 'synthetic:{name}' knows the words of synthetic data sets only, and the data set is {dataset!r}; "
-            "use dataset='synthetic', or fine-tune a real encoder: 'finetuned:SOURCE'"
-        )
     bare = dataset.removeprefix("synthetic:")
+    _declared.check_model(name, None if bare == dataset else bare, dataset)
     if bare not in RECIPES:
         raise UnknownName("synthetic data set", bare, RECIPES)
     return trained(name, bare, task, case, resources, RECIPES[bare])
@@ -85,7 +59,7 @@ def folder(name: str, task: HeadTask, case: Case, resources: Resources) -> Path:
 def trained(name: str, dataset: str, task: HeadTask, case: Case, resources: Resources, recipe: Recipe) -> Path:
     """The folder of the checkpoint of this recipe."""
     std = INITIAL_STD.get(dataset, _BERT_STD)
-    shape = _shape(MODELS[name].model_type, initializer_range=std, **dict(MODELS[name].options))
+    shape = _synthetic_catalog.shape(MODELS[name].model_type, initializer_range=std, **dict(MODELS[name].options))
 
     def make(target: Path) -> None:
         _train(target, f"synthetic:{name} on {dataset}", shape, task, case, resources, recipe)
@@ -107,7 +81,7 @@ def _recipe_key(shape: Shape, dataset: str, task: HeadTask, case: Case, recipe: 
     digest = hashlib.sha256()
     for path in (*sorted(sources), Path(loop.__file__)):
         digest.update(path.read_bytes())
-    facts = [dataclasses.asdict(shape), dataset, _synthetic.sizes(dataset), task.name, str(case.task),
+    facts = [dataclasses.asdict(shape), dataset, _synthetic_catalog.sizes(dataset), task.name, str(case.task),
              dataclasses.asdict(recipe), str(torch.__version__), transformers.__version__]  # fmt: skip
     digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()

@@ -28,24 +28,6 @@ class QuestionAnswering(HeadTask):
     synthetic: ClassVar[str] = "squad"
     per_token: ClassVar[bool] = True
 
-    def options(self, case: Case) -> dict[str, Any]:
-        """Over the defaults of the SQuAD scripts. Raises UsageError for values that cannot be."""
-        options = case.task.only(
-            "task",
-            doc_stride=128,
-            max_length=384,
-            max_answer_length=30,
-            n_best=20,
-            version_2=False,
-            null_score_diff_threshold=0.0,
-        )
-        for name in ("max_length", "max_answer_length", "n_best"):
-            if options[name] < 1:  # type: ignore[operator]
-                raise UsageError(f"option {name} of task {self.name} is {options[name]}; give at least 1")
-        if options["doc_stride"] < 0:  # type: ignore[operator]
-            raise UsageError(f"option doc_stride of task {self.name} is {options['doc_stride']}; give at least 0")
-        return options
-
     def read(self, table: _data.Table) -> tuple[Rows, tuple[str, ...]]:
         """Rows with id, question, context, answers (texts) and starts (characters)."""
         flat = "answers.text" in table.columns and "answers" not in table.columns

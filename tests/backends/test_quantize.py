@@ -144,7 +144,7 @@ def test_it_refuses_aware_training_and_other_precisions():
 
 
 def test_an_operator_that_does_not_exist_is_a_mistake():
-    with pytest.raises(UnknownName, match="unknown operator to quantize 'Matmul'; did you mean 'MatMul'"):
+    with pytest.raises(UnknownName, match="unknown operator to quantize by ort 'Matmul'; did you mean 'MatMul'"):
         registry.load("backend", "ort").refuses(make_case("ort", quantization=Dynamic("Matmul")))
 
 

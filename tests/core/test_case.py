@@ -68,7 +68,7 @@ def test_a_case_survives_json_and_keeps_its_id(case):
 def test_original_and_program_are_their_own(case):
     assert case.original().is_original and case.original().original() == case.original()
     assert case.program().kind == "accuracy" and case.program().program() == case.program()
-    assert case.is_original == (case.backend == Spec("eager") and case.numeric == "fp32")
+    assert case.is_original == (case.backend == Spec("eager") and case.numeric == "fp32") == (case == case.original())
 
 
 @given(CASES, CASES)
@@ -109,6 +109,9 @@ def test_an_edited_record_is_refused_by_id():
         (lambda: Quantization(approach="dynamc"), r"unknown quantization approach 'dynamc'; did you mean 'dynamic'\? known: aware, dynamic, static"),
         (lambda: Static(calibration="minmx"), r"unknown calibration 'minmx'; did you mean 'minmax'\?"),
         (lambda: Static(perchannel=True), r"unknown quantization field 'perchannel'; did you mean 'per_channel'\?"),
+        (lambda: Quantization(aproach="dynamic"), r"unknown quantization field 'aproach'; did you mean 'approach'\?"),
+        (lambda: Quantization("dynamic"), r"a quantization was given 'dynamic' without a keyword; write Dynamic\(...\) or Static\(...\)"),
+        (lambda: Dynamic(["MatMul"]), r"operators holds \['MatMul'\]; give names, such as 'MatMul'"),
         (lambda: Static(calibration_samples=0), r"calibration_samples is 0; static calibration needs at least 1 example"),
         (lambda: Static(exclude="gelu"), r"exclude is the text 'gelu'; give a list of names"),
         (lambda: Static(percentile=10), r"percentile is 10; give a per cent over 50"),
@@ -126,3 +129,4 @@ def test_bad_words_get_one_sentence(make_it, sentence):
 def test_unknown_name_offers_the_nearest():
     error = UnknownName("backend", "nativ", ["eager", "native", "ort"])
     assert str(error) == "unknown backend 'nativ'; did you mean 'native'? known: eager, native, ort"
+    assert "did you mean 'CUDA'?" in str(UnknownName("provider", "cuda", ["CPU", "CUDA"]))  # letters in the wrong case

@@ -1,4 +1,7 @@
+import copy
 import itertools
+import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +84,9 @@ def test_models_get_short_names():
         ({"seq_len": [32, 32]}, UsageError, r"axis seq_len holds 32 and 32: the same case twice; keep one"),
         ({"model": ["a/x", "b/x"]}, UsageError, r"the same case twice; name them apart with a mapping label -> source"),
         ({"budgets": [{"max_drop": 1}]}, UsageError, r"budgets holds \{'max_drop': 1\}; give Budget"),
+        ({"accuracy": False, "latency": False}, UsageError, r"empty sweep: accuracy and latency are both False; let it make one kind"),
+        ({"budgets": Budget(where={"backend": "eager"}, min_speedup=2)}, UsageError, r"budget 1 where backend=eager promises min_speedup, which is about latency cases other than the original, and matches none; mend its where"),
+        ({"budgets": Budget(where={"batch_size": 1}, min_score=0.5, p95_ms=9)}, UsageError, r"promises min_score, which is about accuracy cases, and matches none"),
         ({"budgets": Budget(where={"backend": "ort"}, max_drop=0.1)}, UsageError, r"budget 1 where backend=ort matches no case of its sweep; values of backend: eager"),
         ({"budgets": Budget(where={"batch_size": 3}, p95_ms=1)}, UsageError, r"matches no case of its sweep; values of batch_size: 1, None"),
     ],
@@ -100,6 +106,7 @@ def test_bad_sweeps_get_one_sentence(given, error, sentence):
         ({"max_drop": -0.1}, r"max_drop of a budget for every case is -0.1; it cannot be negative"),
         ({"min_score": 90}, r"min_score of a budget for every case is 90, and scores are fractions: write 0.9 for 90 %"),
         ({"p50_ms": float("nan")}, r"p50_ms of a budget for every case is nan; give a number"),
+        ({"maxdrop": 0.01}, r"unknown keyword of a budget 'maxdrop'; did you mean 'max_drop'\?"),
     ],
 )  # fmt: skip
 def test_bad_budgets_get_one_sentence(given, sentence):
@@ -107,12 +114,70 @@ def test_bad_budgets_get_one_sentence(given, sentence):
         Budget(**given)
 
 
+def test_a_budget_without_a_keyword_and_its_copies():
+    with pytest.raises(UsageError, match=r"a budget was given 0.01 without a keyword; write Budget\(max_drop=0.01\) or such"):
+        Budget(0.01)
+    budget = Budget(where={"backend": "ort"}, max_drop=0.1)
+    assert pickle.loads(pickle.dumps(budget)) == copy.deepcopy(budget) == replace(budget) == budget
+
+
+def test_a_sweep_of_one_kind_of_case_may_share_the_budgets_of_one_with_both():
+    budgets = [Budget(where={"backend": "ort"}, max_drop=0.1), Budget(where={"batch_size": 1}, p95_ms=9)]
+    for kind in ({"latency": False}, {"accuracy": False}, {}):
+        sweep = Sweep(**BASE, backend=["eager", "ort"], budgets=budgets if kind != {"latency": False} else budgets[:1], **kind)
+        assert len(sweep.cases()) in (2, 4)
+
+
+# What is declared in backends/_declared.py and tasks/_declared.py.
+@pytest.mark.parametrize(
+    "given, error, sentence",
+    [
+        ({"backend": "ort[opst=17]"}, UnknownName, r"unknown option of backend ort 'opst'; did you mean 'opset'\?"),
+        ({"backend": "eager[opset=17]"}, UnknownName, r"unknown option of backend eager 'opset'; known: none"),
+        ({"backend": "ort[opset=3]"}, UsageError, r"option opset of backend ort is 3; give at least 11"),
+        ({"backend": "ort[opset=new]"}, UsageError, r"option opset of backend ort is 'new'; it takes a whole number, such as 17"),
+        ({"backend": "ort[level=7]"}, UsageError, r"option level of backend ort is 7; it takes 0, 1, 2, 99"),
+        ({"backend": "ort[provider=CUDA]"}, UnknownName, r"unknown provider of backend ort 'CUDA'; did you mean 'cuda'\? known: cpu, cuda, tensorrt"),
+        ({"backend": "compile[mode=max-autotun]"}, UnknownName, r"unknown mode of backend compile 'max-autotun'; did you mean 'max-autotune'\?"),
+        ({"backend": "ort", "quantization": Dynamic("Matmul")}, UnknownName, r"unknown operator to quantize by ort 'Matmul'; did you mean 'MatMul'\?"),
+        ({"task": "question-answering[version2]"}, UnknownName, r"unknown option of task question-answering 'version2'; did you mean 'version_2'\?"),
+        ({"task": "question-answering[n_best=0]"}, UsageError, r"option n_best of task question-answering is 0; give at least 1"),
+        ({"model": "synthetic:brt"}, UnknownName, r"unknown synthetic model 'brt'; did you mean 'bert'\?"),
+        ({"model": "syntetic:bert"}, UnknownName, r"unknown kind of model 'syntetic'; did you mean 'synthetic'\?"),
+        ({"model": "finetuned:synthetic:bert"}, UsageError, r"fine-tunes an embedded model, which is trained on its data already; write 'synthetic:bert'"),
+        ({"dataset": "synthetic:sqad"}, UnknownName, r"unknown synthetic data set 'sqad'; did you mean 'squad'\?"),
+        ({"dataset": "synthetic:sst2"}, UsageError, r"data set 'synthetic:sst2' is for task text-classification, and the case's task is question-answering; write dataset='synthetic'"),
+        ({"dataset": "synthetic:squad_v2"}, UsageError, r"has questions without an answer; write question-answering\[version_2\]"),
+        ({"dataset": "squad"}, UsageError, r"model 'synthetic:bert' knows the words of synthetic data sets only, and the data set is 'squad'; use dataset='synthetic'"),
+        ({"split": "tset"}, UsageError, r"data set 'synthetic:squad' has no split 'tset'; it has train, validation"),
+        ({"samples": 1001}, UsageError, r"samples is 1001, but split 'validation' of synthetic:squad has 1000 examples; ask for at most 1000"),
+    ],
+)  # fmt: skip
+def test_what_can_be_known_without_a_model_is_told_while_collecting(given, error, sentence):
+    with pytest.raises(error, match=sentence):
+        Sweep(**{**BASE, **given}).cases()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"backend": ["ort[opset=11,level=1,optimizer=false,provider=cpu]", "compile[mode=reduce-overhead]"]},
+        {"backend": "ort[provider=cuda]"},  # a matter of the machine: refused there, not mistaken
+        {"task": "question-answering[version_2,doc_stride=0]", "dataset": "synthetic:squad_v2"},
+        {"dataset": "squad", "model": ["owner/model", "finetuned:package:module/folder", "./folder", "C:/other"], "samples": 10**6},
+        {"dataset": ["synthetic", "squad"], "model": ["synthetic:bert", "owner/model"], "exclude": [{"dataset": "squad", "model": "synthetic*"}]},
+    ],
+)  # fmt: skip
+def test_what_may_be_is_not_refused_while_collecting(given):
+    assert Sweep(**{**BASE, **given}).cases()
+
+
 def test_budgets_cascade_field_by_field():
     budgets = [
-        Budget(where={"quantization": "int8-*", "batch_size": 1}, max_drop=0.03),
-        Budget(max_drop=0.005, p95_ms=9.0),
-        Budget(where={"quantization": "int8-*"}, max_drop=0.02),
-        Budget(max_drop=0.004),
+        Budget(where={"quantization": "int8-*", "batch_size": 1}, p90_ms=3.0),
+        Budget(p90_ms=0.5, p95_ms=9.0),
+        Budget(where={"quantization": "int8-*"}, p90_ms=2.0),
+        Budget(p90_ms=0.4),
         Budget(where={"gpu": "t4"}, p95_ms=3.0),
         Budget(metric="f1", max_drop=0.5),
     ]
@@ -126,9 +191,9 @@ def test_budgets_cascade_field_by_field():
     def limits(case, gpu):
         return {(one.rule, one.metric): (one.value, one.entry) for one in sweep.limits(case, gpu)}
 
-    assert limits(plain, "cpu")["max_drop", None] == (0.004, "budget 4 for every case")  # the later of two equals
-    assert limits(large, "cpu")["max_drop", None] == (0.02, "budget 3 where quantization=int8-*")  # the more specific
-    assert limits(small, "cpu")["max_drop", None][0] == 0.03  # the most specific, though it stands first
+    assert limits(plain, "cpu")["p90_ms", None] == (0.4, "budget 4 for every case")  # the later of two equals
+    assert limits(large, "cpu")["p90_ms", None] == (2.0, "budget 3 where quantization=int8-*")  # the more specific
+    assert limits(small, "cpu")["p90_ms", None][0] == 3.0  # the most specific, though it stands first
     assert limits(plain, "cpu")["p95_ms", None][0] == 9.0 and limits(plain, "t4")["p95_ms", None][0] == 3.0
     assert limits(plain, "cpu")["max_drop", "f1"][0] == 0.5  # another metric is another promise
     assert limits_for([], plain, "cpu") == ()

@@ -13,7 +13,7 @@ from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.finding import STATUSES, Finding, Verdict
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Samples, Score, Visit
-from pytest_perfq.core.verdict import Pair, broken, judge, judge_suite
+from pytest_perfq.core.verdict import Pair, broken, judge, judge_suite, misused
 
 
 def limit(rule, value, metric=None):
@@ -89,9 +89,16 @@ def test_max_drop_is_exact_and_names_the_examples_that_went_wrong():
     assert only(measurement, limit("max_drop", 0.03)).status == "pass"
 
 
-def test_the_original_drops_nothing_and_is_as_fast_as_itself():
-    assert only(accuracy([1], backend="eager"), limit("max_drop", 0.0)).observed == 0.0
-    assert only(latency(backend="eager"), limit("min_speedup", 2.0)).observed == 1.0
+def test_what_is_held_against_the_original_is_not_about_the_original():
+    assert judge(accuracy([1], backend="eager"), [limit("max_drop", 0.0)]).findings == ()
+    assert judge(latency(backend="eager"), [limit("min_speedup", 2.0)]).findings == ()
+    assert only(accuracy([1], backend="eager"), limit("max_drop", 0.0), limit("min_score", 1.0)).rule == "min_score"
+
+
+def test_a_case_asked_for_wrongly_is_invalid_and_no_regression():
+    verdict = misused(accuracy([1]).case, "samples is 9, and there are 8; ask for 8")
+    assert (verdict.status, verdict.failed, verdict.findings[0].rule) == ("invalid", False, "usage")
+    assert verdict.findings[0].note == "samples is 9, and there are 8; ask for 8"
 
 
 def test_a_drop_over_other_examples_is_invalid():

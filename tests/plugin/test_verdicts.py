@@ -100,7 +100,15 @@ def test_an_unknown_marker_keyword_is_named(house):
     )
     result = house.run("-k", "test_low and eager")
     result.stdout.fnmatch_lines(["*unknown keyword of the perfq marker 'min_scor'; did you mean 'min_score'?*"])
-    assert result.ret == 1
+    assert result.ret == 2  # before anything is measured
+
+
+def test_the_markers_of_class_and_module_count_and_the_nearest_wins(house):
+    body = "pytestmark = pytest.mark.perfq(min_score=0.95)\n@pytest.mark.perfq(min_score=0.05)\n@S\nclass TestLow:\n"
+    body += "    def test_a(self, case, perfq):\n        perfq(case)\n"
+    house.suite(PROMISES, extra="import pytest\n" + body)
+    # The module's 0.95 is over both programs, the class's 0.05 under both.
+    status(house.run(), passed=2, failed=2)
 
 
 def test_a_class_can_be_decorated(house):

@@ -22,7 +22,6 @@ from pytest_perfq.backends import _check, _torch
 from pytest_perfq.contracts import Model
 from pytest_perfq.errors import BuildError
 
-OLDEST_OPSET = 11
 # The newest opset that the TorchScript exporter has symbolic functions for.
 TRACED_OPSET: int = getattr(_constants, "ONNX_TORCHSCRIPT_EXPORTER_MAX_OPSET", 17)
 

@@ -25,7 +25,7 @@ from pytest_perfq.backends._onnx.exclude import excluded, name_nodes
 from pytest_perfq.backends._onnx.optimize import census, quiet
 from pytest_perfq.contracts import Batch
 from pytest_perfq.core.quantization import Quantization
-from pytest_perfq.errors import BuildError, PerfqError, UnknownName
+from pytest_perfq.errors import BuildError, PerfqError
 
 METHODS = {
     "minmax": ort_quantization.CalibrationMethod.MinMax,
@@ -34,14 +34,8 @@ METHODS = {
 }
 FORMATS = {"qdq": ort_quantization.QuantFormat.QDQ, "qoperator": ort_quantization.QuantFormat.QOperator}
 INT8, UINT8 = ort_quantization.QuantType.QInt8, ort_quantization.QuantType.QUInt8
+# Operator types that this version quantizes in one way or another.
 KNOWN_OPERATORS = frozenset({*IntegerOpsRegistry, *QLinearOpsRegistry, *QDQRegistry})
-
-
-def check_operators(operators: Sequence[str]) -> None:
-    """Raises UnknownName for an operator type that onnxruntime quantizes in no way at all."""
-    for operator in operators:
-        if operator not in KNOWN_OPERATORS:
-            raise UnknownName("operator to quantize", operator, KNOWN_OPERATORS)
 
 
 def quantized_operators(wanted: Quantization) -> frozenset[str]:

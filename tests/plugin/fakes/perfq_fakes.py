@@ -107,7 +107,8 @@ class Wrapped:
 
 
 class Slow(Wrapped):
-    """Sleeps some milliseconds in every call: `slow[ms=5]`, or what the file named by PERFQ_FAKES_MS says."""
+    """Sleeps some milliseconds in every call: `slow[ms=5]`, or what the file named by PERFQ_FAKES_MS says. Declares its
+    option in perfq_light.py."""
 
     def build(self, case, model, resources, calibration):
         program, path = super().build(case, model, resources, calibration), os.environ.get("PERFQ_FAKES_MS")
@@ -169,6 +170,14 @@ class Idle(Wrapped):
         return program
 
 
+class Picky(Wrapped):
+    """Declares no options, so that nobody knows them before it is asked; takes one when it is told to."""
+
+    def refuses(self, case):
+        case.backend.only("backend", **({"colour": "blue"} if os.environ.get("PERFQ_FAKES_COLOUR") else {}))
+        return []
+
+
 class Flaky(Wrapped):
     """Wrong in the first process run that asks, right from then on: the folder of the store remembers."""
 
@@ -180,7 +189,7 @@ class Flaky(Wrapped):
         raise BuildError("not the first time")
 
 
-CRASH, IDLE = Crash(), Idle()
+CRASH, IDLE, PICKY = Crash(), Idle(), Picky()
 TINY, SLOW, WRONG, BROKEN, NAN, HUNGRY, AWAY, CHOOSY, FLAKY = (
     Tiny(), Slow(), Wrong(), Broken(), Nan(), Hungry(), Away(), Choosy(), Flaky(),
 )  # fmt: skip
