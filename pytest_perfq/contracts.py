@@ -1,5 +1,6 @@
 """What a task, a model, a backend and a program promise each other. Read this before adding one.
 
+    _declared.check(case)             raises UsageError  while collecting, before either is imported (see registry.declared)
     task.load_model(case, resources)  -> Model           once a model
     backend.refuses(case)             -> reasons         before anything is built
     backend.build(case, model, ...)   -> Program         once a (model, backend, precision, quantization)
