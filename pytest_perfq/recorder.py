@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_perfq.errors import UsageError
+from pytest_perfq.settings import DEFAULT_STORE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_perfq.core.measurement import Measurement
     from pytest_perfq.core.verdict import Verdict
     from pytest_perfq.settings import Settings
@@ -27,8 +30,11 @@ class Recorder:
         self.settings = settings
         self._store: Store | None = None
         self._run: str | None = None
+        self._name = ""
+        self._walk: tuple[str, ...] | None = None
         self._judged: dict[str, tuple[Measurement, Verdict]] = {}
         self._passed_by: Counter[str] = Counter()
+        self._collected = True
         self._whole = True
         self._interrupted = False
 
@@ -37,6 +43,7 @@ class Recorder:
         many will be judged, None where this process cannot know."""
         if self._run is not None:
             return
+        self._collected = items is not None
         from pytest_perfq.store import Store
 
         try:
@@ -58,7 +65,12 @@ class Recorder:
         except BaseException:
             store.close()
             raise
-        self._store = store
+        self._store, self._name = store, store.name
+
+    def walk(self, nodeids: Sequence[str]) -> None:
+        """The items in the order they were collected, which is that of the summary. Where nobody says it and this process
+        did not collect them itself, they finish in an order of chance, and the summary sorts them by their names."""
+        self._walk = tuple(nodeids)
 
     def remember(self, nodeid: str, record: dict[str, Any]) -> None:
         """Stores the record of one judged item: {"measurement", "verdict", "resumed", "attempt"}, plain JSON."""
@@ -82,9 +94,9 @@ class Recorder:
     def finish(self, interrupted: bool) -> None:
         """Closes the store. A whole run is finished and saved as the baseline asked for; an interrupted one stays
         unfinished, to be resumed."""
-        self._interrupted = interrupted
         if self._store is None or self._run is None:
             return
+        self._interrupted = interrupted
         try:
             if not interrupted:
                 if self._whole:
@@ -103,19 +115,36 @@ class Recorder:
 
     def lines(self, width: int) -> list[str]:
         """The summary, one entry a line or block of lines; empty when nothing of ours ran."""
-        found: list[str] = []
-        if self._judged:
-            from pytest_perfq.report.terminal import summary
+        from pytest_perfq.report.folding import wrap
 
-            found.append(summary(list(self._judged.values()), width))
-        found += [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]
+        return [*self._tables(width), *(part for sentence in self._sentences() for part in wrap(sentence, width))]
+
+    def _tables(self, width: int) -> list[str]:
+        if not self._judged:
+            return []
+        from pytest_perfq.report.order import in_walk
+        from pytest_perfq.report.terminal import summary
+
+        walk = self._judged if self._walk is None and self._collected else self._walk or ()
+        names = in_walk({name: one.case for name, (one, _) in self._judged.items()}, walk)
+        return [summary([self._judged[name] for name in names], width)]
+
+    def _sentences(self) -> list[str]:
+        found = [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]
         if self._interrupted or not self._whole:
             found.append("this run is unfinished: the same command with --perf-resume measures what is missing")
             if self._interrupted and self.settings.save is not None:
                 found.append(f"no baseline was saved as {self.settings.save}")
         if self._run is not None:
-            found.append(f"run {self._run} is in {self.settings.store}; again with: perfq report {self._run}")
+            found.append(f"run {self._run} is in {self._name}; again with: perfq report {self._run}{self._option()}")
         return found
+
+    def _option(self) -> str:
+        """What `perfq` must be told to look into the store of this run; nothing where it looks there by itself."""
+        if Path(self._name) == Path(DEFAULT_STORE).resolve():
+            return ""
+        # A password is never shown, so that the name of a store with one cannot be given back.
+        return f" --store {self._name}" if "***" not in self._name else " with PERFQ_STORE set to that URL"
 
 
 def check(settings: Settings) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_perfq.core.case import Case
 from pytest_perfq.core.finding import FAILED, SEVERITY, Finding, Verdict
 from pytest_perfq.core.summary import summarize
 from pytest_perfq.core.verdict import Pair
 from pytest_perfq.report.explain import explain
+from pytest_perfq.report.explain import reasons as lines_of
+from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import Column, render
-from pytest_perfq.report.terminal import counts, digits, reasons
+from pytest_perfq.report.order import by_name, stem, topic
+from pytest_perfq.report.terminal import counts, digits
+from pytest_perfq.report.undecided import undecided
 
 COLUMNS = (
     Column("case", right=False, folds=True),
@@ -34,9 +39,14 @@ def _against(verdict: Verdict) -> Finding | None:
     return max(mine, key=lambda one: (one.observed is not None, SEVERITY[one.status]), default=None)
 
 
+def _case(pair: Pair) -> Case:
+    return (pair.candidate or pair.baseline).case  # type: ignore[union-attr]
+
+
 def row(name: str, pair: Pair, verdict: Verdict) -> list[str]:
-    """One case as texts: milliseconds of the median for a latency case, the primary score for an accuracy case."""
-    case = (pair.candidate or pair.baseline).case  # type: ignore[union-attr]
+    """One case as texts: milliseconds of the median for a latency case, the primary score for an accuracy case. name: what
+    stands in the first column."""
+    case = _case(pair)
     values: list[str] = []
     for measurement in (pair.baseline, pair.candidate):
         if measurement is None:
@@ -54,26 +64,46 @@ def row(name: str, pair: Pair, verdict: Verdict) -> list[str]:
             change = f"{finding.observed:+.1%}"
             interval = "" if finding.interval is None else f"[{finding.interval[0]:+.1%}, {finding.interval[1]:+.1%}]"
         else:
-            change = f"{0.0 - finding.observed:+.4f}" if finding.rule == "accuracy" else f"{-finding.observed:+.0f} examples"
+            change = f"{0.0 - finding.observed:+.4f}" if finding.rule == "accuracy" else _examples(-finding.observed)
     return [name, *values, change, interval, verdict.status]
 
 
-def _ordered(verdicts: Mapping[str, Verdict]) -> list[str]:
-    return sorted(verdicts, key=lambda name: (-SEVERITY[verdicts[name].status], name))
+def _examples(number: float) -> str:
+    return f"{number:+.0f} {'example' if abs(number) == 1 else 'examples'}"
+
+
+def _ordered(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict]) -> list[str]:
+    """The worst first; of one status as their names sort."""
+    return sorted(verdicts, key=lambda name: (-SEVERITY[verdicts[name].status], by_name(_case(pairs[name]))))
+
+
+def _tables(names: Sequence[str], pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], width: int) -> list[str]:
+    """One table for each topic, that of the worst case first. What all ids of a table begin with stands over it, once."""
+    topics: dict[str, list[str]] = {}
+    for name in names:
+        topics.setdefault(topic(_case(pairs[name])), []).append(name)
+    found = []
+    for mine in topics.values():
+        shared = stem(mine)
+        rows = [row(name.removeprefix(shared), pairs[name], verdicts[name]) for name in mine]
+        found += [render(COLUMNS, rows, width, f"cases of {shared}" if shared else ""), ""]
+    return found
 
 
 def table(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], width: int, everything: bool = False) -> str:
     """The worst cases first, then what failed and why, then why others are undecided."""
-    names = _ordered(verdicts)
+    names = _ordered(pairs, verdicts)
     shown = names if everything else names[:SHOWN_CASES]
-    lines = [render(COLUMNS, [row(name, pairs[name], verdicts[name]) for name in shown], width)] if shown else []
-    if len(shown) < len(names):
-        lines.append(f"and {len(names) - len(shown)} more cases, none of them worse: see them with --all")
+    sentences = []
     if any(pairs[name].baseline is not None and pairs[name].baseline.visits for name in shown):  # type: ignore[union-attr]
-        lines.append(CORRECTED)
-    lines += ["", counts(list(verdicts.values()))]
-    lines += [explain(verdicts[name]) for name in shown if verdicts[name].status in FAILED]
-    return "\n".join([*lines, *reasons([verdicts[name] for name in names])])
+        sentences += [CORRECTED, ""]
+    sentences.append(counts([verdicts[name] for name in names]))
+    if len(shown) < len(names):
+        rest = len(names) - len(shown)
+        sentences.append(f"{rest} {'case is' if rest == 1 else 'cases are'} not shown, none of them worse: see them with --all")
+    sentences += [text for name in shown if verdicts[name].status in FAILED for text in explain(verdicts[name]).splitlines()]
+    sentences += undecided([verdicts[name] for name in names], "see them with --format json")
+    return "\n".join([*_tables(shown, pairs, verdicts, width), *(part for one in sentences for part in wrap(one, width))])
 
 
 def _cell(text: str) -> str:
@@ -82,7 +112,7 @@ def _cell(text: str) -> str:
 
 def markdown(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everything: bool = False) -> str:
     """The same as a table for pull requests and job summaries."""
-    names = _ordered(verdicts)
+    names = _ordered(pairs, verdicts)
     shown = names if everything else names[:SHOWN_CASES]
     lines = [f"**{counts(list(verdicts.values()))}**", ""]
     lines.append("| " + " | ".join(column.title for column in COLUMNS) + " |")
@@ -100,11 +130,13 @@ def markdown(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everyth
 
 
 def as_json(verdicts: Mapping[str, Verdict]) -> str:
-    """Verdicts as JSON, one case a line, and the worst status of all."""
+    """Verdicts as JSON, one case a line, each with the sentences a person would read, and the worst status of all."""
     worst = max((verdict.status for verdict in verdicts.values()), key=SEVERITY.__getitem__, default="pass")
     numbers: dict[str, int] = {}
     for verdict in verdicts.values():
         numbers[verdict.status] = numbers.get(verdict.status, 0) + 1
     head: dict[str, Any] = {"status": worst, "counts": numbers}
-    cases = ",\n".join(json.dumps(verdicts[name].to_json()) for name in sorted(verdicts))
+    cases = ",\n".join(
+        json.dumps({**verdicts[name].to_json(), "reasons": lines_of(verdicts[name])}) for name in sorted(verdicts)
+    )
     return f'{json.dumps(head)[:-1]}, "cases": [\n{cases}\n]}}'

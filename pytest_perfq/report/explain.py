@@ -39,6 +39,7 @@ NEXT = {
     ("slowdown", "inconclusive"): "measure with more visits: --perf-visits on both sides",
     ("max_slowdown", "inconclusive"): "measure with more visits: --perf-visits on both sides",
     ("accuracy", "inconclusive"): "evaluate more examples",
+    ("baseline", "invalid"): "measure it as well, or compare with --subset",
 }
 for _rule in ("p50_ms", "p90_ms", "p95_ms", "p99_ms"):
     NEXT[_rule, "fail"] = "profile the case, or raise the promise in review"
@@ -77,7 +78,7 @@ def line(finding: Finding) -> str:
     """One finding as one line, without the case's name."""
     show = _formatter(finding.rule)
     name = NAMES.get(finding.rule, finding.rule).format(metric=finding.metric or "primary").strip()
-    if finding.rule == "measured":
+    if finding.rule in ("measured", "usage"):
         return f"{finding.status}: {finding.note}"
     text = f"{finding.status}: {name}"
     if finding.observed is not None:

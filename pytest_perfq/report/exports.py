@@ -20,6 +20,7 @@ from pytest_perfq.core.finding import FAILED, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.summary import summarize
 from pytest_perfq.report.explain import explain
+from pytest_perfq.report.properties import properties
 
 # The version of pytest-benchmark whose file format this is.
 BENCHMARK_VERSION = "5.1.0"
@@ -118,6 +119,9 @@ def junit(records: Sequence[Exported]) -> str:
         case = one.measurement.case
         seconds = sum(one.measurement.durations_ns()) / 1e9
         item = ElementTree.SubElement(suite, "testcase", classname=case.program().id, name=case.id, time=f"{seconds:.6f}")
+        told = ElementTree.SubElement(item, "properties")
+        for name, value in properties(one.measurement, one.verdict):
+            ElementTree.SubElement(told, "property", name=name, value=str(value))
         text = explain(one.verdict)
         if one.verdict.status in FAILED:
             ElementTree.SubElement(item, "failure", message=text.splitlines()[0]).text = text

@@ -11,7 +11,8 @@ from pytest_perfq.core import stats
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.summary import summarize
-from pytest_perfq.report.terminal import Records, digits, program, topic
+from pytest_perfq.report.order import topic
+from pytest_perfq.report.terminal import Records, digits, program
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -9,16 +9,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pytest_perfq.core.case import Case
-from pytest_perfq.core.finding import FAILED, SEVERITY, STATUSES, Verdict
+from pytest_perfq.core.finding import STATUSES, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.summary import Summary, summarize
-from pytest_perfq.report.explain import line, size
+from pytest_perfq.report.explain import size
+from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import Column, render
+from pytest_perfq.report.order import topic
+from pytest_perfq.report.undecided import undecided
 
 Records = Sequence[tuple[Measurement, Verdict]]
 
 ACCURACY = (
-    Column("program", right=False, folds=True),
+    Column("program", right=False, folds=True, spans=True),
     Column("metric", right=False),
     Column("score"),
     Column("original", spare=1),
@@ -28,7 +31,7 @@ ACCURACY = (
     Column("status", right=False),
 )
 LATENCY = (
-    Column("program", right=False, folds=True),
+    Column("program", right=False, folds=True, spans=True),
     Column("shape", right=False),
     Column("p50 ms"),
     Column("p90 ms", spare=5),
@@ -39,8 +42,6 @@ LATENCY = (
     Column("size", spare=4),
     Column("status", right=False),
 )
-# Lines under the tables; the store has the rest.
-SHOWN_REASONS = 8
 
 
 def program(case: Case) -> str:
@@ -52,11 +53,6 @@ def program(case: Case) -> str:
 def shape(case: Case) -> str:
     """Batch, length and padding as the id writes them: `b8 s128`, `b1 s32 half`."""
     return f"b{case.batch_size} s{case.seq_len}" + ("" if case.padding == "full" else f" {case.padding}")
-
-
-def topic(case: Case) -> str:
-    """What the rows of one table share: data set and model, as the case's id names them."""
-    return "/".join([*case.id.split("/")[:1], case.model_name])
 
 
 def digits(value: float | None) -> str:
@@ -123,18 +119,6 @@ def counts(verdicts: Sequence[Verdict]) -> str:
     return f"{len(verdicts)} {'case' if len(verdicts) == 1 else 'cases'}: {parts}" if verdicts else "no cases"
 
 
-def reasons(verdicts: Sequence[Verdict]) -> list[str]:
-    """Why cases are not decided: alike reasons once, with how many cases share them. Failures have texts of their own."""
-    open_verdicts = [one for one in verdicts if one.status not in ("pass", "improved", *FAILED)]
-    found: dict[str, list[str]] = {}
-    for verdict in open_verdicts:
-        worst = max(verdict.findings, key=lambda one: SEVERITY[one.status])
-        found.setdefault(line(worst), []).append(verdict.case_id)
-    lines = [f"{cases[0] if len(cases) == 1 else f'{len(cases)} cases'}: {text}" for text, cases in found.items()]
-    more = len(lines) - SHOWN_REASONS
-    return lines[:SHOWN_REASONS] + ([f"and {more} more reasons; `perfq export` has every one"] if more > 0 else [])
-
-
 def unquantized(records: Records) -> list[str]:
     """A line for the programs that carry a quantization in their name and have no quantized node."""
     names = [program(one.case) for one, _ in records if one.case.kind == "accuracy" and one.facts.get("quantized_nodes") == 0]
@@ -144,13 +128,12 @@ def unquantized(records: Records) -> list[str]:
 
 
 def summary(records: Records, width: int) -> str:
-    """Everything, as one text. width: characters in a line."""
+    """Everything, as one text. records: in the order of the walk. width: characters in a line."""
     verdicts = [verdict for _, verdict in records]
+    sentences = [counts(verdicts), *undecided(verdicts), *unquantized(records)]
     parts = [
         *("\n" + table for table in tables(records, width)),
         "",
-        counts(verdicts),
-        *reasons(verdicts),
-        *unquantized(records),
+        *(part for sentence in sentences for part in wrap(sentence, width)),
     ]
     return "\n".join(parts).lstrip("\n")

@@ -24,7 +24,8 @@ from pytest_perfq.report import exports
 from pytest_perfq.report.explain import explain, line, milliseconds, size
 from pytest_perfq.report.grid import Column, fitting, render
 from pytest_perfq.report.markdown import model_card
-from pytest_perfq.report.terminal import reasons, summary
+from pytest_perfq.report.terminal import summary
+from pytest_perfq.report.undecided import undecided
 
 LIMITS = (Limit("p95_ms", 6.0, None, "budget 1 for every case"), Limit("max_drop", 0.01, None, "budget 2 where backend=ort"))
 
@@ -161,7 +162,7 @@ def test_the_summary_shows_each_number_once_in_its_place():
     assert "6 cases: 2 pass, 1 unmeasured, 1 inconclusive, 2 fail" in text
     # No column of p99: nobody had 459 rounds.
     assert "p99" not in text
-    assert "asserted t4, found cpu" in text
+    assert "asserted t4, found cpu" in " ".join(text.split())
 
 
 def test_percentiles_without_enough_rounds_are_left_empty():
@@ -171,7 +172,7 @@ def test_percentiles_without_enough_rounds_are_left_empty():
 
 def test_alike_reasons_are_said_once():
     verdicts = [judge(Measurement(case=case(number), fingerprint=MACHINE, unmeasured="no gpu"), ()) for number in range(5)]
-    assert reasons(verdicts) == ["5 cases: unmeasured: no gpu"]
+    assert undecided(verdicts) == ["5 cases: unmeasured: no gpu"]
 
 
 def test_columns_that_matter_least_leave_first():
@@ -240,7 +241,7 @@ def test_junit_counts_what_failed_and_what_was_skipped():
     assert found[case(1).id].find("failure").text == explain(records()[3][1])
     assert found[case(3).id].find("skipped").get("message") == "asserted t4, found cpu"
     assert found[case(2).id].find("failure") is None and "inconclusive" in found[case(2).id].find("system-out").text
-    assert list(found[case(0).id]) == []
+    assert [child.tag for child in found[case(0).id]] == ["properties"]
 
 
 def test_csv_has_a_line_for_each_record_and_nothing_for_nothing():
@@ -260,3 +261,24 @@ def test_a_score_in_another_formula_is_exported_as_it_is():
     measurement = replace(accuracy([1, 0]), scores=())
     one = exports.Exported("n", measurement, judge(measurement, ()))
     assert json.loads(exports.as_json([one]))[0]["score"] is None
+
+
+def test_junit_properties_are_the_numbers_of_the_summary():
+    root = ElementTree.fromstring(exports.junit(exported()))
+    told = {
+        one.get("name"): {value.get("name"): value.get("value") for value in one.find("properties")}
+        for one in root.iter("testcase")
+    }
+    scored, timed = summarize(records()[0][0]), summarize(records()[3][0])
+    assert told[records()[0][0].case.id] == {
+        "perfq_case": records()[0][0].case.id,
+        "perfq_status": "fail",
+        "perfq_exact_match": str(scored.score),
+        "perfq_drop": "0.25",
+        "perfq_bytes": str(scored.bytes),
+    }
+    assert float(told[case(1).id]["perfq_speedup"]) == timed.speedup
+    assert float(told[case(1).id]["perfq_p95_ms"]) == timed.percentiles_ms["p95"]
+    # Too few rounds for a percentile, nothing at all: no property, and never an empty one.
+    assert "perfq_p95_ms" not in told[case(2).id] and "perfq_speedup" in told[case(2).id]
+    assert set(told[case(3).id]) == {"perfq_case", "perfq_status"}

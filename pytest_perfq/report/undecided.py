@@ -1,0 +1,54 @@
+"""Why cases are not decided, each reason once: alike reasons are one line with the ranges of their numbers.
+
+18 cases: inconclusive: slow-down from the baseline, at most +5.0%; ...; a slowdown under 24% to 65% cannot be seen ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pytest_perfq.core.finding import FAILED, SEVERITY, Finding, Verdict
+from pytest_perfq.report.explain import line
+
+# Lines under the tables; an export has the rest.
+SHOWN_REASONS = 8
+# A number that stands alone: not one in a name (b8), in a version (2.13.0) or in quotes.
+NUMBER = re.compile(r"(?<![\w.'\"+-])[-+]?\d+(?:\.\d+)?(?![\w'\"]|\.\d)")
+
+
+def _general(finding: Finding) -> str:
+    """The finding without the numbers of its own case, which the tables have."""
+    return line(replace(finding, observed=None, interval=None, examples=()))
+
+
+def _merged(texts: Sequence[str]) -> str:
+    """Texts that differ in their numbers alone as one, with the range of each number."""
+    columns = [sorted(dict.fromkeys(numbers), key=float) for numbers in zip(*map(NUMBER.findall, texts), strict=True)]
+    ranges = iter(one[0] if len(one) == 1 else f"{one[0]} to {one[-1]}" for one in columns)
+    # The unit stands after the last number only: `24 to 65%`.
+    return NUMBER.sub(lambda match: next(ranges), texts[0])
+
+
+def undecided(verdicts: Sequence[Verdict], more: str = "`perfq export` has every one") -> list[str]:
+    """One line a reason, with how many cases share it, or the case itself where it is alone. Failures have texts of their
+    own. more: where to read the reasons that are too many to show."""
+    found: dict[tuple[str, str], list[tuple[str, Finding]]] = {}
+    for verdict in verdicts:
+        if verdict.status in ("pass", "improved", *FAILED):
+            continue
+        worst = max(verdict.findings, key=lambda one: SEVERITY[one.status])
+        # Numbers of two promises are never one range.
+        promise = f"{worst.rule} {worst.limit} {worst.entry}"
+        found.setdefault((promise, NUMBER.sub("#", _general(worst))), []).append((verdict.case_id, worst))
+    lines = []
+    for group in found.values():
+        if len(group) == 1:
+            lines.append(f"{group[0][0]}: {line(group[0][1])}")
+        else:
+            lines.append(f"{len(group)} cases: {_merged([_general(finding) for _, finding in group])}")
+    rest = len(lines) - SHOWN_REASONS
+    if rest > 0:
+        lines[SHOWN_REASONS:] = [f"and {rest} more {'reason' if rest == 1 else 'reasons'}; {more}"]
+    return lines
