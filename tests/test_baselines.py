@@ -234,3 +234,39 @@ def test_a_thousand_unchanged_cases_load_and_are_judged(tmp_path):
     now = baselines.load(tmp_path / "other", like=was)
     verdicts = judge_suite({name: Pair(now.get(name), now.limits(name), was.get(name)) for name in now})
     assert len(verdicts) == 1000 and {verdict.status for verdict in verdicts.values()} == {"inconclusive"}
+
+
+# -- what is no baseline
+
+
+def test_each_kind_of_folder_that_is_no_baseline_is_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = [latency(0)]
+    for name in ("v1", "v2"):
+        baselines.save(f"all/{name}", found, [judge(one, LIMITS) for one in found])
+    (tmp_path / "all/v2/meta.json").unlink()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "all/.v3.making").mkdir()
+    (tmp_path / "all/.v3.making/cases.jsonl").write_text("")
+    for name, sentence in {
+        "all": "all is not a baseline, it is a folder of 2 baselines: all/v1, all/v2; name one of them",
+        "all/v2": "the baseline all/v2 lacks meta.json, without which nothing in it can be checked; restore it from version "
+        "control, or save it again",
+        "all/v9": "there is no baseline at all/v9; beside it there are: v1, v2; save one with --perf-save all/v9",
+        "empty": "the folder empty holds no meta.json, so it is no baseline; save one with --perf-save empty",
+        "nothing": "there is no baseline at nothing; save one with --perf-save nothing",
+        "file": "file is a file, and a baseline is a folder; name the folder that holds meta.json",
+    }.items():
+        with pytest.raises(BaselineError) as error:
+            baselines.load(name)
+        assert str(error.value) == sentence
+    assert [str(path) for path in baselines.inside("all")] == ["all/v1", "all/v2"]
+
+
+def test_many_baselines_are_counted_not_listed(tmp_path):
+    for number in range(8):
+        (tmp_path / f"v{number}").mkdir()
+        (tmp_path / f"v{number}" / "meta.json").write_text("{}")
+    with pytest.raises(BaselineError, match=r"a folder of 8 baselines: .*v0, .*v4 and 3 more; name one of them"):
+        baselines.load(tmp_path)

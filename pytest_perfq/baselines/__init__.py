@@ -7,7 +7,7 @@
 Knows no store and judges nothing. Writing is all or nothing; reading checks every file and unpacks samples when asked for.
 """
 
-from pytest_perfq.baselines.reading import Baseline, load
+from pytest_perfq.baselines.reading import Baseline, inside, load
 from pytest_perfq.baselines.writing import check_free, save
 
-__all__ = ["Baseline", "check_free", "load", "save"]
+__all__ = ["Baseline", "check_free", "inside", "load", "save"]

@@ -18,6 +18,9 @@ from pytest_perfq.core.quantization import Quantization
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.errors import BaselineError
 
+# Names of other baselines in a message.
+SHOWN_NAMES = 5
+
 
 def load(folder: str | Path, like: Baseline | None = None) -> Baseline:
     """The baseline in a folder, its files checked. like: another one whose cases are taken over where they are the same,
@@ -54,9 +57,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         meta = json.loads(file.read_text(encoding="utf-8"))
         number = meta["format"]
     except OSError:
-        near = sorted(one.parent.name for one in path.parent.glob(f"*/{META}"))
-        known = f"; beside it there are: {', '.join(near)}" if near else ""
-        raise BaselineError(f"there is no baseline at {path}{known}; save one with --perf-save {path}") from None
+        raise BaselineError(_why_not(path)) from None
     except (ValueError, KeyError, TypeError):
         raise BaselineError(f"{file} is torn: it is not the JSON of a baseline; restore it from version control") from None
     if number != FORMAT:
@@ -71,6 +72,36 @@ def _read_meta(path: Path) -> dict[str, Any]:
             "the baseline again"
         )
     return dict(meta)
+
+
+def inside(folder: str | Path) -> list[Path]:
+    """The folders right below this one that hold a baseline, whole or torn, in order of their names."""
+    found = {file.parent for name in (META, CASES) for file in Path(folder).glob(f"*/{name}")}
+    # Names that begin with a dot are baselines in the making.
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def _why_not(path: Path) -> str:
+    """Why no meta.json can be read in this folder, and what to do."""
+    if path.is_file():
+        return f"{path} is a file, and a baseline is a folder; name the folder that holds {META}"
+    if (path / META).exists():
+        return f"{path / META} cannot be read; see to its permissions, or save the baseline again"
+    if (path / CASES).exists():
+        unchecked = f"the baseline {path} lacks {META}, without which nothing in it can be checked"
+        return f"{unchecked}; restore it from version control, or save it again"
+    within = [str(one) for one in inside(path)]
+    if within:
+        baselines = "a baseline" if len(within) == 1 else f"{len(within)} baselines"
+        return f"{path} is not a baseline, it is a folder of {baselines}: {_few(within)}; name one of them"
+    near = [one.name for one in inside(path.parent)]
+    known = f"; beside it there are: {_few(near)}" if near else ""
+    what = f"the folder {path} holds no {META}, so it is no baseline" if path.is_dir() else f"there is no baseline at {path}"
+    return f"{what}{known}; save one with --perf-save {path}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else "")
 
 
 class Baseline:

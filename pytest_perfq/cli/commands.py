@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pytest_perfq.cli import compare as comparing
+from pytest_perfq.cli import doctor as examining
 from pytest_perfq.cli import show
 
 DEFAULT_STORE = ".perfq/results.db"
@@ -114,6 +115,12 @@ def accept(run: str, folder: str, overwrite: bool, store: str) -> None:
 
 @perfq.command()
 @click.option("--format", "how", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def doctor(how: str) -> None:
-    """What this machine has, and what each backend refuses on it and why."""
-    click.echo(show.doctor(how, width()))
+@click.option("--cache", metavar="DIR", help="Folder of checkpoints and exports, as --perf-cache.  [default: the user's]")
+@click.option("--data", metavar="DIR", help="Local mirror of data sets to look at, as --perf-data.")
+@STORE
+def doctor(how: str, cache: str | None, data: str | None, store: str) -> None:
+    """What this machine has, where results and caches are, and what each backend refuses and why.
+
+    Makes and changes nothing. Exits 0 whatever it finds.
+    """
+    click.echo(examining.doctor(how, store, cache, data, width()))

@@ -1,20 +1,26 @@
-"""What the other commands print: runs, cases, baselines, histories, exports, the machine."""
+"""What the other commands print: runs, cases, baselines, histories, exports."""
 
 from __future__ import annotations
 
-import json
+import datetime
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pytest_perfq import baselines
-from pytest_perfq.cli.source import exported
+from pytest_perfq.cli.nearest import unknown_case
+from pytest_perfq.cli.source import exported, is_folder
 from pytest_perfq.core.finding import FAILED, STATUSES, Finding, Verdict
-from pytest_perfq.errors import BaselineError, UnknownName, UsageError
+from pytest_perfq.errors import BaselineError, UsageError
 from pytest_perfq.report.explain import explain
-from pytest_perfq.report.grid import Column, render
+from pytest_perfq.report.folding import wrap
+from pytest_perfq.report.grid import GAP, Column, render
 from pytest_perfq.report.markdown import model_card
+from pytest_perfq.report.order import in_walk, natural, parts, stem
 from pytest_perfq.report.terminal import digits, summary
+
+if TYPE_CHECKING:
+    from pytest_perfq.store import Run
 
 
 def _when(seconds: float) -> str:
@@ -31,19 +37,19 @@ def _revision(revision: str | None, dirty: bool | None) -> str:
 
 def report(name: str, how: str, store: str, width: int) -> str:
     """A run or a baseline as a summary or a model card."""
-    if Path(name).is_dir() or "/" in name:
+    if is_folder(name):
         source = baselines.load(name)
         found = []
-        for case_id in source:
+        for case_id in in_walk({case_id: source.case(case_id) for case_id in source}):
             measurement = source.get(case_id)
             assert measurement is not None
-            finding = Finding(rule="baseline", status=source.status(case_id), note="as it was saved")
+            finding = Finding(rule="measured", status=source.status(case_id), note=measurement.unmeasured or "as it was saved")
             found.append((measurement, Verdict(case_id, (finding,), source.limits(case_id))))
     else:
         found = [(one.measurement, one.verdict) for one in exported(store, name)]
     if how == "markdown":
         return model_card(found)
-    failed = [explain(verdict) for _, verdict in found if verdict.failed]
+    failed = [part for _, one in found if one.failed for text in explain(one).splitlines() for part in wrap(text, width)]
     return "\n".join([summary(found, width), *failed])
 
 
@@ -52,10 +58,31 @@ def stored(what: str, store: str, width: int) -> str:
     from pytest_perfq.store import Store
 
     with Store.open(store, readonly=True) as opened:
-        if what == "cases":
-            rows = [[name, status] for name, status in opened.cases().items()]
-            return render((Column("case", right=False, folds=True), Column("last", right=False)), rows, width)
-        runs = opened.runs()
+        runs = opened.runs() if what == "runs" else []
+        cases = opened.cases() if what == "cases" else {}
+        name = opened.name
+    if not runs and not cases:
+        return f"no {what} in {name} yet; a run of pytest over a suite brings them"
+    return _runs(runs, width) if what == "runs" else _cases(cases, width)
+
+
+def _cases(cases: dict[str, str], width: int) -> str:
+    """Whole ids where they fit the width; else one table for each data set and model, whose names stand over it once."""
+    columns = (Column("case", right=False, folds=True), Column("last", right=False))
+    names = sorted(cases, key=natural)
+    if max(map(len, names)) + GAP + max(map(len, cases.values())) <= width:
+        return render(columns, [[name, cases[name]] for name in names], width)
+    topics: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        topics.setdefault(tuple(parts(name)[:2]), []).append(name)
+    found = []
+    for mine in topics.values():
+        shared = stem(mine)
+        found.append(render(columns, [[name.removeprefix(shared), cases[name]] for name in mine], width, f"cases of {shared}"))
+    return "\n\n".join(found)
+
+
+def _runs(runs: Sequence[Run], width: int) -> str:
     columns = (
         Column("run", right=False),
         Column("started", right=False, spare=3),
@@ -75,29 +102,32 @@ def stored(what: str, store: str, width: int) -> str:
         ]
         for run in runs
     ]
-    return render(columns, rows, width) if rows else f"no runs in {store}"
+    return render(columns, rows, width)
 
 
 def baselines_in(folder: str, width: int) -> str:
-    """The baselines below a folder, those that cannot be read with the reason."""
-    rows = []
-    for meta in sorted(Path(folder).glob("*/meta.json")):
+    """The baselines below a folder, then why others there cannot be read."""
+    rows, unread = [], []
+    for path in sorted(baselines.inside(folder), key=lambda one: natural(one.name)):
         try:
-            found = baselines.load(meta.parent)
+            found = baselines.load(path)
         except BaselineError as error:
-            rows.append([str(meta.parent), "", "", str(error)])
+            unread += wrap(str(error), width)
             continue
         statuses: dict[str, int] = {}
         for case_id in found:
             statuses[found.status(case_id)] = statuses.get(found.status(case_id), 0) + 1
-        rows.append([str(meta.parent), found.meta["created"], str(len(found)), _counts(statuses)])
+        created = datetime.datetime.fromisoformat(found.meta["created"]).timestamp()
+        rows.append([str(path), _when(created), str(len(found)), _counts(statuses)])
     columns = (
         Column("baseline", right=False),
         Column("created", right=False, spare=1),
         Column("cases"),
         Column("held", right=False, folds=True),
     )
-    return render(columns, rows, width) if rows else f"no baselines in {folder}; save one with --perf-save {folder}/NAME"
+    if not rows and not unread:
+        return f"no baselines in {folder}; save one with --perf-save {folder}/NAME"
+    return "\n".join([*([render(columns, rows, width)] if rows else []), *unread])
 
 
 def history(case: str, store: str, width: int) -> str:
@@ -107,7 +137,7 @@ def history(case: str, store: str, width: int) -> str:
     with Store.open(store, readonly=True) as opened:
         points = opened.history(case)
         if not points:
-            raise UnknownName("case", case, opened.cases(), "see `perfq list cases`")
+            raise unknown_case(case, opened.cases(), opened.name)
     columns = (
         Column("run", right=False),
         Column("recorded", right=False, spare=3),
@@ -153,40 +183,15 @@ def accept(run: str, folder: str, overwrite: bool, store: str) -> str:
     bad = [one.measurement.case.id for one in records if one.verdict.status in (*FAILED, "invalid")]
     if bad:
         raise UsageError(
-            f"the run {run!r} has {len(bad)} failing or invalid cases of {len(records)}, the first is {bad[0]!r}; a baseline "
-            "is what others are held against: mend them first"
+            f"the run {run!r} has {len(bad)} failing or invalid {_cases_of(len(bad))} of {len(records)}, the first is "
+            f"{bad[0]!r}; a baseline is what others are held against: mend {'it' if len(bad) == 1 else 'them'} first"
         )
     path = baselines.save(
         folder, [one.measurement for one in records], [one.verdict for one in records], overwrite=overwrite
     )  # fmt: skip
-    return f"saved {len(baselines.load(path))} cases as {path}"
+    number = len(baselines.load(path))
+    return f"saved {number} {_cases_of(number)} as {path}; hold a run against it with --perf-against={path}"
 
 
-def doctor(how: str, width: int) -> str:
-    """The machine and what each backend refuses on it."""
-    from pytest_perfq import device
-
-    facts = device.doctor_facts()
-    if how == "json":
-        return json.dumps(facts, indent=1, default=str)
-    lines = []
-    for tier, values in facts["machine"].items():
-        lines += [tier, *(f"  {name:24} {'' if value is None else value}" for name, value in values.items())]
-    lines += [f"gpu {facts['gpu'] or 'none'}; {facts['threads']} threads", ""]
-    return "\n".join([*lines, _refusals(facts["backends"], width)])
-
-
-def _refusals(backends: dict[str, Any], width: int) -> str:
-    columns = (
-        Column("backend", right=False),
-        Column("device", right=False),
-        Column("precision", right=False),
-        Column("", right=False, folds=True),
-    )
-    rows = [
-        [name, place, precision, "; ".join(reasons) or "yes"]
-        for name, places in backends.items()
-        for place, precisions in places.items()
-        for precision, reasons in precisions.items()
-    ]
-    return render(columns, rows, width)
+def _cases_of(number: int) -> str:
+    return "case" if number == 1 else "cases"

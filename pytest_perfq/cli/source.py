@@ -11,8 +11,12 @@ from pytest_perfq import baselines
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
-from pytest_perfq.errors import UsageError
+from pytest_perfq.errors import StoreError, UsageError
 from pytest_perfq.report.exports import Exported
+from pytest_perfq.report.order import in_walk
+
+# Where baselines are kept unless somebody says otherwise.
+BASELINES = "baselines"
 
 
 class Source(Protocol):
@@ -51,13 +55,14 @@ class RunSource:
 
 
 def exported(store_url: str, name: str) -> list[Exported]:
-    """The records of a run by its id or `last`, the last attempt of every item."""
+    """The records of a run by its id or `last`: the last attempt of every item, in the order of the walk. Raises UsageError
+    for a run that holds none."""
     from pytest_perfq.store import Store
 
     with Store.open(store_url, readonly=True) as store:
         run = store.run(name)
-        return [
-            Exported(
+        found = {
+            record.nodeid: Exported(
                 nodeid=record.nodeid,
                 measurement=Measurement.from_json(record.measurement),
                 verdict=Verdict.from_json(record.verdict),
@@ -65,21 +70,36 @@ def exported(store_url: str, name: str) -> list[Exported]:
                 argv=run.argv,
             )
             for record in store.records(run.id, latest=True)
-        ]
+        }
+    if not found:
+        raise UsageError(f"the run {run.id} holds no record: no case was judged in it; name another run, see `perfq list runs`")
+    # A run that does not know how many items it had was measured by several processes, which finish in an order of chance.
+    walk = found if run.settings.get("items") is not None else ()
+    return [found[nodeid] for nodeid in in_walk({nodeid: one.measurement.case for nodeid, one in found.items()}, walk)]
 
 
 def open_source(name: str, store_url: str, like: Source | None = None) -> Source:
     """The source of this name. Raises UsageError, BaselineError or StoreError. like: see baselines.load."""
-    if Path(name).is_dir() or "/" in name:
+    if is_folder(name):
         return baselines.load(name, like if isinstance(like, baselines.Baseline) else None)
-    found = RunSource({one.measurement.case.id: one for one in exported(store_url, name)})
-    if not found.records:
-        raise UsageError(f"the run {name!r} holds no record; compare another one: see `perfq list runs`")
-    return found
+    try:
+        return RunSource({one.measurement.case.id: one for one in exported(store_url, name)})
+    except StoreError as error:
+        near = [path for path in baselines.inside(BASELINES) if path.name == name]
+        if not near:
+            raise
+        raise UsageError(f"{error}; a baseline is named by its folder, as {near[0]}") from error
+
+
+def is_folder(name: str) -> bool:
+    """Whether the name is that of a baseline: a folder here, or a path. Anything else is the id of a run."""
+    return Path(name).is_dir() or "/" in name or "\\" in name
 
 
 def broken(measurement: Measurement | None, status: str) -> Finding | None:
-    """The failure of a case that could not be built or run, which no promise shows: it has no numbers. status: as stored."""
-    if measurement is None or measurement.unmeasured is None or status != "fail":
+    """Why a case could not be built or run, or was asked for wrongly, which no promise shows: it has no numbers. status: as
+    stored."""
+    rules = {"fail": "build", "invalid": "usage"}
+    if measurement is None or measurement.unmeasured is None or status not in rules:
         return None
-    return Finding(rule="build", status="fail", note=measurement.unmeasured)
+    return Finding(rule=rules[status], status=status, note=measurement.unmeasured)

@@ -2,5 +2,6 @@
 
 from pytest_perfq.store.history import Store
 from pytest_perfq.store.rows import Point, Record, Run
+from pytest_perfq.store.state import State, state
 
-__all__ = ["Point", "Record", "Run", "Store"]
+__all__ = ["Point", "Record", "Run", "State", "Store", "state"]

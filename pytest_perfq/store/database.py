@@ -28,7 +28,7 @@ def parse(text: str) -> URL:
         return URL.create("sqlite", database=text)
     try:
         return make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second for a port that is no number
         raise StoreError(f"cannot read {text!r} as a database; give a path such as .perfq/results.db or a URL") from None
 
 

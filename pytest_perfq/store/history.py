@@ -160,7 +160,11 @@ class Store:
             found = [one for one in known if one.id == name] or [one for one in known if name and one.id.startswith(name)]
         if len(found) == 1:
             return found[0]
-        shown = ", ".join(one.id for one in (found or known)[:5]) or "none"
+        if not known:
+            raise StoreError(
+                f"the store {self.name} holds no run yet, so none is {name!r}; a run of pytest over a suite makes one"
+            )
+        shown = ", ".join(one.id for one in (found or known)[:5])
         what = f"{len(found)} runs begin with" if found else "there is no run"
         raise StoreError(f"{what} {name!r} in the store {self.name}; runs: {shown}; see `perfq list runs`")
 

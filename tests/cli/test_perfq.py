@@ -1,40 +1,29 @@
 """`perfq` as a person types it: exit status, what is printed, and one sentence for each mistake."""
 
+import csv
+import io
 import json
 import os
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 from making import MACHINE, accuracy, case, latency
 
 from pytest_perfq import baselines
-from pytest_perfq.cli import main
+from pytest_perfq.cli.nearest import nearest
 from pytest_perfq.core.budget import Limit
+from pytest_perfq.core.finding import Finding
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement
+from pytest_perfq.core.quantization import Static
 from pytest_perfq.core.verdict import Verdict, broken, judge
 from pytest_perfq.store import Store
 
 LIMITS = (Limit("p95_ms", 8.0, None, "budget 1 for every case"),)
 STILL = {"n": 200, "flips": 0, "margin_noise": 0.0}
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs `perfq` in a folder of its own: (status, output, errors)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.delenv("PERFQ_STORE", raising=False)
-
-    def run(*words):
-        with pytest.raises(SystemExit) as done:
-            main([str(word) for word in words])
-        output, errors = capsys.readouterr()
-        return done.value.code, output, errors
-
-    return run
 
 
 def sweep(seed=0, **changes):
@@ -47,6 +36,11 @@ def sweep(seed=0, **changes):
         accuracy([0] * lost + right[lost:], right, number=0, churn=STILL),
         accuracy(right, number=1, backend="eager", churn=STILL),
     ]
+
+
+def one_line(text):
+    """Without the breaks that a narrow terminal needs."""
+    return " ".join(text.split())
 
 
 def save(name, found, limits=LIMITS):
@@ -84,7 +78,7 @@ def test_a_slower_case_exits_1_and_is_named(command):
     status, output, _ = command("compare", save("a", sweep(1)), save("b", sweep(2, ms3=7.0)))
     assert status == 1 and "8 cases: 7 pass, 1 regressed" in output
     assert f"{case(3).id}: regressed" in output
-    row = next(one for one in output.splitlines() if one.startswith(case(3).id[:30]) and "ms" in one)
+    row = next(one for one in output.splitlines() if "/b4/s32 " in one and "ms" in one)
     assert row.split()[1:4:2] == ["5.00", "7.01"] and row.split()[-1] == "regressed"
 
 
@@ -106,7 +100,7 @@ def test_another_machine_exits_2_and_is_named(command):
     save("a", [latency(machine=other)])
     save("b", [latency(ms=7.0)])
     status, output, _ = command("compare", "baselines/a", "baselines/b")
-    assert status == 2 and "cpu_model is 'Test CPU 9000' here and 'Other CPU' in the baseline" in output
+    assert status == 2 and "cpu_model is 'Test CPU 9000' here and 'Other CPU' in the baseline" in one_line(output)
 
 
 def test_a_missing_case_is_undecided_unless_a_subset_was_asked_for(command):
@@ -159,7 +153,8 @@ def test_everything_is_shown_when_asked_for(command):
     found = [latency(number, visits=1, rounds=8) for number in range(60)]
     save("a", found)
     save("b", found)
-    assert "and 20 more cases, none of them worse: see them with --all" in command("compare", "baselines/a", "baselines/b")[1]
+    output = command("compare", "baselines/a", "baselines/b")[1]
+    assert "20 cases are not shown, none of them worse: see them with --all" in output and "b60/s32" not in output
     assert sum("b60/s32" in line for line in command("compare", "baselines/a", "baselines/b", "--all")[1].splitlines()) >= 1
 
 
@@ -208,25 +203,14 @@ def test_export_writes_what_others_read(command):
 def test_accept_saves_a_good_run_and_refuses_a_bad_one(command):
     good, bad = record(sweep(1)), record(sweep(1, ms2=50.0))
     status, output, _ = command("accept", good, "baselines/good")
-    assert (status, output) == (0, "saved 8 cases as baselines/good\n")
+    assert (status, output) == (
+        0,
+        "saved 8 cases as baselines/good; hold a run against it with --perf-against=baselines/good\n",
+    )
     assert command("compare", "baselines/good", good)[0] == 0
     status, _, errors = command("accept", bad, "baselines/bad")
-    assert status == 3 and f"has 1 failing or invalid cases of 8, the first is '{case(2).id}'" in errors
+    assert status == 3 and f"has 1 failing or invalid case of 8, the first is '{case(2).id}'" in errors
     assert not os.path.exists("baselines/bad")
-
-
-def test_doctor_prints_the_machine_and_the_refusals(command, monkeypatch):
-    facts = {
-        "machine": {"identity": {"cpu": "A CPU", "gpu": None}, "stack": {"torch": "2.13.0"}, "volatile": {}},
-        "gpu": None,
-        "threads": 2,
-        "backends": {"eager": {"cpu": {"fp32": [], "fp16": ["fp16 is emulated: use fp32"]}}},
-    }
-    monkeypatch.setattr("pytest_perfq.device.doctor_facts", lambda: facts)
-    status, output, _ = command("doctor")
-    assert status == 0 and "A CPU" in output and "gpu none; 2 threads" in output
-    assert [line.split()[-1] for line in output.splitlines() if line.startswith("eager")] == ["yes", "fp32"]
-    assert json.loads(command("doctor", "--format", "json")[1]) == facts
 
 
 def test_the_store_is_found_by_option_and_environment(command, monkeypatch, tmp_path):
@@ -269,10 +253,123 @@ def test_mistakes_about_a_store_name_what_there_is(command):
     assert f"there is no run 'tomorrow' in the store .perfq/results.db; runs: {run}" in command("report", "tomorrow")[2]
     close = case(0).id[:-1]
     assert f"unknown case {close!r}; did you mean {case(0).id!r}?" in command("history", close)[2]
-    empty = record([])
-    assert f"the run {empty!r} holds no record; compare another one" in command("compare", empty, run)[2]
     status, _, errors = command("export", "--output", "no/such/folder.json")
     assert status == 3 and "cannot write no/such/folder.json: No such file or directory" in errors
+
+
+def test_a_case_nobody_knows_is_met_with_the_nearest_five_not_with_all(command):
+    record([latency(number) for number in range(30)])
+    status, output, errors = command("history", "s32")
+    near = [repr(case(number).id) for number in range(5)]
+    assert (status, output) == (3, "")
+    assert errors == (
+        f"perfq: unknown case 's32'; did you mean {', '.join(near[:4])} or {near[4]}? the store has 30 cases: see `perfq list "
+        "cases`\n"
+    )
+    wrong = case(0, quantization=Static("MatMul")).id
+    assert 1 <= command("history", wrong)[2].count("squad/bert/ort@cpu/int8-dynamic") <= 5
+    far = command("history", "zzz")[2]
+    assert far == "perfq: unknown case 'zzz'; the store has 30 cases: see `perfq list cases`\n"
+
+
+def test_the_nearest_of_ten_thousand_cases_are_found_quickly():
+    known = [case(number).id for number in range(10_000)]
+    wanted = case(7).id
+    started = time.perf_counter()
+    assert nearest(wanted.replace("bert", "bart"), known)[0] == wanted
+    assert time.perf_counter() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "last"],
+        ["export", "last", "--format", "csv"],
+        ["report"],
+        ["compare", "last", "last"],
+        ["accept", "last", "b/x"],
+    ],
+)
+def test_nothing_to_show_is_one_sentence_and_status_3(command, words):
+    Store.open(".perfq/results.db").close()
+    assert command(*words) == (
+        3, "", "perfq: the store .perfq/results.db holds no run yet, so none is 'last'; a run of pytest over a suite makes one\n"
+    )  # fmt: skip
+    run = record([], finish=False)
+    assert command(*words) == (
+        3, "", f"perfq: the run {run} holds no record: no case was judged in it; name another run, see `perfq list runs`\n"
+    )  # fmt: skip
+
+
+def test_an_empty_store_lists_nothing_in_one_sentence(command):
+    Store.open(".perfq/results.db").close()
+    for what in ("runs", "cases"):
+        assert command("list", what) == (
+            0,
+            f"no {what} in .perfq/results.db yet; a run of pytest over a suite brings them\n",
+            "",
+        )
+    assert "the store .perfq/results.db holds no case yet; a run of pytest" in command("history", "a")[2]
+    assert command("list", "baselines")[:2] == (0, "no baselines in baselines; save one with --perf-save baselines/NAME\n")
+
+
+def test_a_baseline_without_its_meta_is_said_to_lack_it(command):
+    os.remove(f"{save('a', sweep(1))}/meta.json")
+    status, _, errors = command("compare", "baselines/a", "baselines/a")
+    assert status == 3 and errors.startswith("perfq: the baseline baselines/a lacks meta.json, without which nothing in it")
+    listed = command("list", "baselines")
+    assert listed[0] == 0 and one_line(listed[1]).startswith("the baseline baselines/a lacks meta.json")
+
+
+def test_the_folder_of_baselines_lists_them(command):
+    save("v1", sweep(1)), save("v2", sweep(1))
+    status, _, errors = command("compare", "baselines", "baselines/v1")
+    assert (status, errors) == (
+        3, "perfq: baselines is not a baseline, it is a folder of 2 baselines: baselines/v1, baselines/v2; name one of them\n"
+    )  # fmt: skip
+    record(sweep(1))
+    assert command("compare", "v1", "last")[2].endswith("; a baseline is named by its folder, as baselines/v1\n")
+
+
+def test_json_says_of_a_case_on_one_side_what_to_do(command):
+    save("a", sweep(1)), save("b", sweep(2)[1:])
+    status, output, _ = command("compare", "baselines/a", "baselines/b", "--format", "json")
+    values = json.loads(output)
+    assert (status, values["status"], values["counts"]) == (2, "invalid", {"pass": 7, "invalid": 1})
+    (missing,) = [one for one in values["cases"] if one["case_id"] == case(0).id]
+    assert len(missing["reasons"]) == 1 and missing["reasons"][0].endswith("-> measure it as well, or compare with --subset")
+
+
+def test_cases_stand_whole_where_they_fit_and_below_what_they_share_where_not(command, monkeypatch):
+    record([latency(number) for number in (0, 15, 1)])
+    whole = [line.split()[0] for line in command("list", "cases")[1].splitlines()[2:]]
+    assert whole == [case(number).id for number in (0, 1, 15)]
+    monkeypatch.setenv("COLUMNS", "55")
+    lines = command("list", "cases")[1].splitlines()
+    assert lines[0] == "cases of squad/bert/ort@cpu/int8-dynamic[Add,MatMul]/" and len(lines) == 6
+    assert lines[0].removeprefix("cases of ") + lines[3].split()[0] == case(0).id
+
+
+def test_a_run_of_several_processes_is_shown_by_name_and_any_other_as_it_ran(command):
+    backwards = [latency(number) for number in (9, 3, 0)]
+    for items, order in ((None, [0, 3, 9]), (3, [9, 3, 0])):
+        with Store.open(".perfq/results.db") as store:
+            run = store.begin_run(["pytest"], {"items": items})
+            for one in backwards:
+                store.record(run, f"t.py::test[{one.case.id}]", one.to_json(), judge(one, ()).to_json())
+            store.finish_run(run)
+        rows = list(csv.DictReader(io.StringIO(command("export", run, "--format", "csv")[1])))
+        assert [row["case"] for row in rows] == [case(number).id for number in order]
+
+
+def test_a_case_asked_for_wrongly_stays_invalid(command):
+    note = "ort has no option 'opse'; did you mean 'opset'?"
+    found = [Measurement(case=case(0), fingerprint=MACHINE, unmeasured=note)]
+    verdict = Verdict(case(0).id, (Finding(rule="usage", status="invalid", note=note),))
+    record(found, verdicts=[verdict])
+    save("a", [latency(0)])
+    status, output, _ = command("compare", "baselines/a", "last")
+    assert status == 2 and f"{case(0).id}: invalid: {note}" in one_line(output)
 
 
 def test_the_command_is_a_process_of_its_own(tmp_path):

@@ -1,0 +1,156 @@
+"""`perfq doctor`: every refusal once, where results and caches are, what other packages bring; nothing made or changed."""
+
+import json
+from importlib.metadata import EntryPoint
+
+import pytest
+from making import latency
+
+from pytest_perfq.core.verdict import judge
+from pytest_perfq.device import doctor
+from pytest_perfq.store import Store
+
+FP16 = "fp16 on a CPU is emulated: use fp32"
+NO_GPU = "device cuda needs a GPU: use device cpu"
+FACTS = {
+    "machine": {"identity": {"cpu": "A CPU", "gpu": None, "memory_bytes": 16_000_000_000}, "stack": {}, "volatile": {}},
+    "gpu": None,
+    "threads": 2,
+    "foreign": {"backend": [], "task": [], "metric": []},
+    "backends": {
+        "eager": {
+            "cpu": {"fp32": [], "fp16": [FP16], "int8-dynamic": ["eager cannot do int8-dynamic: use ort"]},
+            "cuda": {"fp32": [NO_GPU], "fp16": [NO_GPU], "int8-dynamic": [NO_GPU, "eager cannot do int8-dynamic: use ort"]},
+        },
+        "trace": {
+            "cpu": {"fp32": [], "fp16": [FP16], "int8-dynamic": ["trace cannot do int8-dynamic: use ort"]},
+            "cuda": {"fp32": [NO_GPU], "fp16": [NO_GPU], "int8-dynamic": [NO_GPU, "trace cannot do int8-dynamic: use ort"]},
+        },
+    },
+}
+
+
+@pytest.fixture
+def known(monkeypatch, tmp_path):
+    """A machine that is the same everywhere."""
+    monkeypatch.setattr("pytest_perfq.device.doctor_facts", lambda: json.loads(json.dumps(FACTS)))
+    monkeypatch.setenv("PERFQ_CACHE", str(tmp_path / "cache"))
+
+
+def test_every_refusal_is_said_once_with_all_it_is_about(command, known):
+    status, output, _ = command("doctor")
+    assert status == 0
+    lines = output.splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("backend "))
+    assert [line.split() for line in lines[start + 2 : start + 6]] == [
+        ["eager", "cpu", "fp32"],
+        ["cuda", "nothing"],
+        ["trace", "cpu", "fp32"],
+        ["cuda", "nothing"],
+    ]
+    assert lines[start + 7 :] == [
+        f"eager, trace on cpu with fp16: {FP16}",
+        "eager, trace on cpu and cuda with int8-dynamic: it cannot do that: use ort",
+        f"eager, trace on cuda with anything: {NO_GPU}",
+    ]
+
+
+def test_no_refusal_of_this_machine_is_lost(command, monkeypatch):
+    """Each reason that a backend gives stands in the text, but for the names that stand before it."""
+    monkeypatch.setenv("COLUMNS", "100000")
+    output = command("doctor")[1]
+    backends = json.loads(command("doctor", "--format", "json")[1])["backends"]
+    cells = [
+        (name, place, what, why)
+        for name, at in backends.items()
+        for place, by in at.items()
+        for what, all in by.items()
+        for why in all
+    ]
+    assert len(cells) > 20
+    for name, place, what, reason in cells:
+        words = reason.removeprefix(f"{name} ").replace(what, "that") if what.startswith("int8-") else reason
+        (line,) = [one for one in output.splitlines() if one.endswith(words) and name in one.partition(" on ")[0].split(", ")]
+        assert place in line and (what in line or "with anything: " in line)
+    said = [line.partition(": ")[2] for line in output.splitlines() if " on c" in line.partition(": ")[0]]
+    assert len(said) == len(set(said))
+
+
+def test_the_machine_is_shown_with_units_and_nothing_is_blank(command, known):
+    output = command("doctor")[1]
+    assert "  memory                   16 GB\n" in output and "  cpu                      A CPU\n" in output
+    assert output.count("  gpu                      none\n") == 2
+
+
+def test_the_store_is_named_with_its_runs_and_whether_it_can_be_written(command, known, tmp_path):
+    assert "store                    .perfq/results.db: not there yet, a run of pytest can make it" in command("doctor")[1]
+    assert not (tmp_path / ".perfq").exists() and not (tmp_path / "cache").exists()
+    with Store.open(".perfq/results.db") as store:
+        run = store.begin_run(["pytest"], {})
+        store.record(run, "t.py::test[a]", latency().to_json(), judge(latency(), ()).to_json())
+    assert ".perfq/results.db: 1 run, can be written to" in command("doctor")[1]
+    (tmp_path / "torn.db").write_text(
+        "no database, but a text that is longer than the header of one would be: 100 bytes or so, and more"
+    )
+    status, output, _ = command("doctor", "--store", "torn.db")
+    assert status == 0 and "store                    torn.db is not a perfq store or is torn" in output
+
+
+def test_the_cache_is_named_with_its_size(command, known, tmp_path):
+    assert f"{tmp_path / 'cache'}: not there yet, a run can make it" in command("doctor")[1]
+    for name, size in (("a/x.onnx", 1_500_000), ("b/y.safetensors", 500_000)):
+        (tmp_path / "cache" / name).parent.mkdir(parents=True)
+        (tmp_path / "cache" / name).write_bytes(b"0" * size)
+    assert f"{tmp_path / 'cache'}: 2 MB in 2 files, can be written to" in command("doctor")[1]
+    (tmp_path / "file").write_text("")
+    assert "file is not a folder; give another with --perf-cache" in command("doctor", "--cache", "file")[1]
+
+
+def test_the_mirror_is_named_with_its_data_sets(command, known, tmp_path):
+    assert "data                     no mirror given, so data sets come from the hub" in command("doctor")[1]
+    for name in ("squad/train", "squad/validation", "glue-sst2/validation"):
+        (tmp_path / "mirror" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mirror" / f"{name}.parquet").write_bytes(b"")
+    assert "mirror: glue-sst2 (validation), squad (train, validation)" in command("doctor", "--data", "mirror")[1]
+    (tmp_path / "empty").mkdir()
+    assert "empty holds no <name>/<split>.parquet; give the folder that does" in command("doctor", "--data", "empty")[1]
+    assert "nothing is not a folder; give one that holds" in command("doctor", "--data", "nothing")[1]
+
+
+def test_json_has_the_same_facts(command, known, tmp_path):
+    found = json.loads(command("doctor", "--format", "json")[1])
+    places = found.pop("places")
+    assert found == FACTS
+    assert places["store"] == {"url": ".perfq/results.db", "exists": False, "runs": None, "problem": None}
+    assert places["cache"] == {"folder": str(tmp_path / "cache"), "exists": False, "files": 0, "bytes": 0, "problem": None}
+    assert places["data"] is None
+
+
+def test_what_other_packages_bring_is_named_and_tried(monkeypatch):
+    points = [
+        EntryPoint("mine", "collections:OrderedDict", "perfq.backends"),
+        EntryPoint("broken", "no_such_module:BACKEND", "perfq.backends"),
+        EntryPoint("eager", "collections:OrderedDict", "perfq.backends"),
+    ]
+    monkeypatch.setattr(doctor, "entry_points", lambda group: [one for one in points if one.group == group])
+    monkeypatch.setattr(doctor.registry, "load", lambda kind, name: {"mine": __import__("collections").OrderedDict}.get(name))
+    found = {one["name"]: one for one in doctor.foreign("backend")}
+    assert found["mine"] == {"name": "mine", "package": "unknown", "object": "collections:OrderedDict", "problem": None}
+    assert found["broken"]["problem"] == "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"
+    assert found["eager"]["problem"] == "is hidden by another backend of this name: give it a name of its own"
+    assert doctor.foreign("task") == []
+
+
+def test_foreign_names_are_printed_with_their_package(command, known, monkeypatch):
+    mine = {"name": "mine", "package": "my-perfq 1.2", "object": "my_perfq:BACKEND", "problem": None}
+    other = {"name": "other", "package": "o 1", "object": "o:B", "problem": "cannot be loaded: ImportError: no o"}
+    facts = {**FACTS, "foreign": {"backend": [mine, other], "task": [], "metric": []}}
+    monkeypatch.setattr("pytest_perfq.device.doctor_facts", lambda: facts)
+    lines = command("doctor")[1].splitlines()
+    at = lines.index("from other packages, by entry points")
+    assert [" ".join(line.split()) for line in lines[at + 1 : at + 5]] == [
+        "backends mine (my-perfq 1.2, my_perfq:BACKEND)",
+        "other (o 1, o:B) cannot be loaded: ImportError: no o",
+        "tasks none",
+        "metrics none",
+    ]
