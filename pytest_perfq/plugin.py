@@ -62,8 +62,15 @@ def _sweep_of(metafunc: pytest.Metafunc) -> Sweep | None:
 
 def _marked(node: pytest.Item) -> dict[str, Any]:
     """Keywords of the perfq markers of a test; its own come before its class's, and those before its module's."""
-    marks = reversed([mark.kwargs for mark in node.iter_markers("perfq")])
-    return {name: value for keywords in marks for name, value in keywords.items()}
+    marks = list(node.iter_markers("perfq"))[::-1]
+    for mark in marks:
+        if mark.args:
+            from pytest_perfq.errors import UsageError
+
+            raise UsageError(
+                f"the perfq marker was given {mark.args[0]!r} without a keyword; write perfq(max_drop=...) or such"
+            )
+    return {name: value for mark in marks for name, value in mark.kwargs.items()}
 
 
 def _target(config: pytest.Config) -> Target:

@@ -67,6 +67,15 @@ def _values(axis: str, value: Any) -> list[Any]:
     return values
 
 
+def _entries(name: str, value: Any, kind: type[Any], example: str) -> tuple[Any, ...]:
+    """One entry of this kind or several, as a tuple."""
+    entries = (value,) if isinstance(value, kind) or not isinstance(value, (list, tuple)) else tuple(value)
+    for entry in entries:
+        if not isinstance(entry, kind):
+            raise UsageError(f"{name} holds {entry!r}; give {example} entries")
+    return entries
+
+
 def _positive(axis: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UsageError(f"{axis} is {value!r}; give a whole number of at least 1")
@@ -146,8 +155,11 @@ class Sweep:
         self.fields["metrics"] = tuple(_values("metrics", self.fields["metrics"])) if self.fields["metrics"] else ()
         if self.fields["samples"] is not None:
             _positive("samples", self.fields["samples"])
-        self.exclude = tuple(self.fields.pop("exclude"))
-        self.budgets = self._budgets(self.fields.pop("budgets"))
+        self.exclude = _entries("exclude", self.fields.pop("exclude"), Mapping, "{axis: value or pattern}")
+        self.budgets = _entries("budgets", self.fields.pop("budgets"), Budget, "Budget(...)")
+        for budget in self.budgets:
+            if budget.metric is not None and self.fields["metrics"]:
+                UnknownName.check("metric of a budget, among those of its sweep,", [budget.metric], self.fields["metrics"])
         for where in self.exclude:
             UnknownName.check("axis in exclude", where, AXES)
         self._cases: dict[tuple[str, str], tuple[Case, ...]] = {}
@@ -160,14 +172,6 @@ class Sweep:
                 hint = "; name them apart with a mapping label -> source" if axis == "model" and first != second else ""
                 raise UsageError(f"axis {axis} holds {first!r} and {second!r}: the same case twice{hint or '; keep one'}")
         return values
-
-    @staticmethod
-    def _budgets(budgets: Any) -> tuple[Budget, ...]:
-        entries: tuple[Budget, ...] = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
-        for entry in entries:
-            if not isinstance(entry, Budget):
-                raise UsageError(f"budgets holds {entry!r}; give Budget(...) entries")
-        return entries
 
     def __call__(self, target: T) -> T:
         """Decorates a test function or class that takes `case` and `perfq`."""

@@ -103,6 +103,15 @@ def test_an_unknown_marker_keyword_is_named(house):
     assert result.ret == 2  # before anything is measured
 
 
+def test_a_marker_without_a_keyword_is_no_promise(house):
+    house.suite(PROMISES, extra="import pytest\n@pytest.mark.perfq(0.05)\n@S\ndef test_low(case, perfq):\n    perfq(case)\n")
+    result = house.run()
+    result.stdout.fnmatch_lines(
+        ["*test_low: the perfq marker was given 0.05 without a keyword; write perfq(max_drop=...) or such"]
+    )
+    assert result.ret == 2
+
+
 def test_the_markers_of_class_and_module_count_and_the_nearest_wins(house):
     body = "pytestmark = pytest.mark.perfq(min_score=0.95)\n@pytest.mark.perfq(min_score=0.05)\n@S\nclass TestLow:\n"
     body += "    def test_a(self, case, perfq):\n        perfq(case)\n"
