@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from pytest_perfq import baselines
 from pytest_perfq.cli.nearest import unknown_case
 from pytest_perfq.cli.source import exported, is_folder
+from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.finding import FAILED, STATUSES, Finding, Verdict
+from pytest_perfq.core.measurement import Measurement
+from pytest_perfq.core.verdict import judge
 from pytest_perfq.errors import BaselineError, UsageError
 from pytest_perfq.report.explain import explain
 from pytest_perfq.report.folding import wrap
@@ -43,14 +46,22 @@ def report(name: str, how: str, store: str, width: int) -> str:
         for case_id in in_walk({case_id: source.case(case_id) for case_id in source}):
             measurement = source.get(case_id)
             assert measurement is not None
-            finding = Finding(rule="measured", status=source.status(case_id), note=measurement.unmeasured or "as it was saved")
-            found.append((measurement, Verdict(case_id, (finding,), source.limits(case_id))))
+            found.append((measurement, _as_saved(measurement, source.status(case_id), source.limits(case_id))))
     else:
         found = [(one.measurement, one.verdict) for one in exported(store, name)]
     if how == "markdown":
         return model_card(found)
     failed = [part for _, one in found if one.failed for text in explain(one).splitlines() for part in wrap(text, width)]
     return "\n".join([summary(found, width), *failed])
+
+
+def _as_saved(measurement: Measurement, status: str, limits: tuple[Limit, ...]) -> Verdict:
+    """The verdict a case was saved with. A baseline keeps its status; its promises say why, where they alone decided it."""
+    again = judge(measurement, [limit for limit in limits if limit.rule != "max_slowdown"])
+    if again.status == status:
+        return Verdict(measurement.case.id, again.findings, limits)
+    note = measurement.unmeasured or "as it was saved"
+    return Verdict(measurement.case.id, (Finding(rule="measured", status=status, note=note),), limits)
 
 
 def stored(what: str, store: str, width: int) -> str:

@@ -34,9 +34,10 @@ AGAINST = ("slowdown", "max_slowdown", "accuracy", "flips", "baseline")
 
 
 def _against(verdict: Verdict) -> Finding | None:
-    """The worst finding about the baseline that has a number, or else the worst of all."""
+    """The worst finding about the baseline that has a number, or else the worst of all; of two as bad, the one about the
+    score that the table shows."""
     mine = [one for one in verdict.findings if one.rule in AGAINST]
-    return max(mine, key=lambda one: (one.observed is not None, SEVERITY[one.status]), default=None)
+    return max(mine, key=lambda one: (one.observed is not None, SEVERITY[one.status], one.rule == "accuracy"), default=None)
 
 
 def _case(pair: Pair) -> Case:
@@ -126,6 +127,9 @@ def markdown(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everyth
     failed = [name for name in names if verdicts[name].status in FAILED]
     if failed:
         lines += ["", "```", *(explain(verdicts[name]) for name in failed), "```"]
+    why = undecided([verdicts[name] for name in names], "see them with --format json")
+    if why:
+        lines += ["", *(f"- {_cell(text)}" for text in why)]
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ Knows findings alone; the numbers are in the unit of their rule (see core.findin
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pytest_perfq.core.finding import SEVERITY, Finding, Verdict
 
@@ -32,8 +33,8 @@ NEXT = {
     ("max_drop", "fail"): "exclude the operators that lose it, calibrate better, or raise the promise in review",
     ("max_bytes", "fail"): "quantize more operators, or raise the promise in review",
     ("min_speedup", "fail"): "profile the case beside its original, or lower the promise in review",
-    ("accuracy", "regressed"): "compare the examples listed with `perfq compare`, or accept the change with --perf-save",
-    ("flips", "regressed"): "compare the examples listed with `perfq compare`, or accept the change with --perf-save",
+    ("accuracy", "regressed"): "look at the examples listed, or accept the change with --perf-save",
+    ("flips", "regressed"): "look at the examples listed, or accept the change with --perf-save",
     ("slowdown", "regressed"): "profile the change, or accept it with --perf-save",
     ("max_slowdown", "regressed"): "profile the change, or accept it with --perf-save",
     ("slowdown", "inconclusive"): "measure with more visits: --perf-visits on both sides",
@@ -103,7 +104,11 @@ def reasons(verdict: Verdict) -> list[str]:
     """The findings from the worst to the best, one line each; those that passed are counted."""
     ordered = sorted(verdict.findings, key=lambda one: -SEVERITY[one.status])
     shown = [one for one in ordered if one.status != "pass"]
-    lines = [line(one) for one in shown]
+    lines, listed = [], set[tuple[str, ...]]()
+    for one in shown:
+        # The same examples are listed once, by the worst finding about them.
+        lines.append(line(replace(one, examples=()) if one.examples in listed else one))
+        listed.add(one.examples)
     passed = len(ordered) - len(shown)
     if passed:
         lines.append(f"{passed} more passed" if shown else f"{passed} passed")

@@ -162,7 +162,7 @@ class Store:
             return found[0]
         if not known:
             raise StoreError(
-                f"the store {self.name} holds no run yet, so none is {name!r}; a run of pytest over a suite makes one"
+                f"there is no run {name!r}: the store {self.name} holds none yet; a run of pytest over a suite makes one"
             )
         shown = ", ".join(one.id for one in (found or known)[:5])
         what = f"{len(found)} runs begin with" if found else "there is no run"

@@ -125,6 +125,9 @@ def test_markdown_is_a_table_of_the_same(command):
     assert status == 1 and output.startswith("**8 cases: 7 pass, 1 regressed**")
     rows = [line for line in output.splitlines() if line.startswith("| `")]
     assert len(rows) == 8 and rows[0].startswith(f"| `{case(3).id}` |") and rows[0].endswith("| regressed |")
+    save("c", [latency(0, seed=1)]), save("d", [latency(0, seed=2)])
+    output = command("compare", "baselines/c", "baselines/d", "--format", "markdown")[1]
+    assert f"- {case(0).id}: inconclusive: slow-down from the baseline" in output
 
 
 def test_runs_and_baselines_compare_with_each_other(command):
@@ -189,6 +192,16 @@ def test_report_shows_a_run_a_baseline_and_a_model_card(command):
         status, output, _ = command("report", name)
         assert status == 0 and "latency of squad/bert" in output and "8 cases: 8 pass" in output
     assert "Times for batch size = 1, input length = 32." in command("report", "last", "--format", "markdown")[1]
+
+
+def test_a_saved_failure_is_shown_with_its_reason(command):
+    save("a", [latency(0, rounds=60), latency(1, rounds=60, ms=12.0)])
+    output = one_line(command("report", "baselines/a")[1])
+    assert "2 cases: 1 pass, 1 fail" in output
+    assert f"{case(1).id}: fail fail: p95 12." in output and "at most 8 ms promised by budget 1 for every case" in output
+    regressed = Verdict(case(0).id, (Finding(rule="slowdown", status="regressed", observed=0.5),))
+    baselines.save("baselines/b", [latency(0, rounds=60)], [regressed])
+    assert f"{case(0).id}: regressed regressed: as it was saved" in one_line(command("report", "baselines/b")[1])
 
 
 def test_export_writes_what_others_read(command):
@@ -293,7 +306,7 @@ def test_the_nearest_of_ten_thousand_cases_are_found_quickly():
 def test_nothing_to_show_is_one_sentence_and_status_3(command, words):
     Store.open(".perfq/results.db").close()
     assert command(*words) == (
-        3, "", "perfq: the store .perfq/results.db holds no run yet, so none is 'last'; a run of pytest over a suite makes one\n"
+        3, "", "perfq: there is no run 'last': the store .perfq/results.db holds none yet; a run of pytest over a suite makes one\n"
     )  # fmt: skip
     run = record([], finish=False)
     assert command(*words) == (

@@ -131,6 +131,19 @@ def test_one_example_is_not_examples():
     assert " -1 example " in text
 
 
+def test_a_change_of_the_score_is_shown_in_its_own_unit_and_examples_once():
+    was, now = accuracy([1] * 100), accuracy([0] * 12 + [1] * 88)
+    name = was.case.id
+    lost = tuple(f"q{number:05d}" for number in range(12))
+    findings = [
+        Finding(rule=rule, status="regressed", observed=observed, metric="f1", examples=lost)
+        for rule, observed in (("flips", 12.0), ("accuracy", 0.12))
+    ]
+    text = table({name: Pair(now, (), was)}, {name: Verdict(name, tuple(findings))}, 140)
+    assert " 1.0000   0.8800   -0.1200   regressed" in text
+    assert text.count("q00003") == 1
+
+
 def test_the_rest_of_a_long_comparison_is_counted():
     pairs = {one.case.id: Pair(one, (), one) for one in (latency(number, visits=1, rounds=8) for number in range(41))}
     text = table(pairs, judge_suite(pairs, against=True), 100)
