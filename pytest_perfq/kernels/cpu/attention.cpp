@@ -1,0 +1,229 @@
+// softmax(scale q k') v within each sequence of a packed batch, in float, without a scores matrix.
+//
+// For one head of one sequence: keys are packed as panels [size][16], values as panels [keys][16]; then 12 queries at a
+// time see the keys a chunk at a time, with a running maximum and sum (online softmax), so scores stay in L1 and a row of
+// any length needs the same few kilobytes.
+
+#include "launchers.h"
+#include "parallel.h"
+#include "quantizing.h"
+#include "tile.h"
+
+namespace perfq {
+namespace PERFQ_ISA {
+namespace {
+
+constexpr int kQueries = 2 * kTileRows;
+// Keys a chunk: 12 x (384 + 16) scores are 19 KiB of L1. Sequences up to this length need no rescaling.
+constexpr int64_t kChunk = 384;
+// The step between rows of scores is not a multiple of 4 KiB, so that rows do not evict each other.
+constexpr int64_t kScoreStep = kChunk + 16;
+// Queries of one unit of work: enough to pay for packing keys and values again, few enough to share a long row out.
+constexpr int64_t kUnit = 192;
+constexpr float kLog2E = 1.44269504f;
+constexpr float kLowest = -3.0e38f;
+
+struct Head {  // one head of one sequence
+  int64_t first, length, head;
+};
+
+struct Buffers {
+  float *keys, *values, *queries, *scores, *out, *rows;
+};
+
+int64_t padded(int64_t count) { return round_up(count, kTileColumns); }
+
+Buffers buffers(int64_t length, int64_t size, bool bytes) {
+  const int64_t keys = padded(length) * size, values = length * padded(size);
+  const int64_t queries = kPackedStep * size * 2, scores = kQueries * kScoreStep, out = kQueries * padded(size);
+  const int64_t rows = bytes ? 3 * length * size + kLanes : 0;
+  float* memory = static_cast<float*>(scratch(kScores, sizeof(float) * (keys + values + queries + scores + out + rows + 64)));
+  Buffers found;
+  found.keys = memory;
+  found.values = found.keys + keys;
+  found.queries = found.values + values;
+  found.scores = found.queries + queries;
+  found.out = found.scores + scores;
+  found.rows = found.out + out;
+  return found;
+}
+
+// Where the queries, keys and values of a head lie: `stride` floats from token to token, `part` from one to the next.
+struct Source {
+  const float* at;
+  int64_t stride, part;
+};
+
+Source source(const Attention& call, const Head& head, const Buffers& buffer) {
+  const int64_t hidden = call.heads * call.size, stride = 3 * hidden;
+  const int64_t start = head.first * stride + head.head * call.size;
+  if (call.qkv) return {call.qkv + start, stride, hidden};
+  for (int64_t token = 0; token < head.length; ++token) {
+    for (int64_t part = 0; part < 3; ++part) {
+      dequantize_row(call.qkv8 + start + token * stride + part * hidden, call.size, call.in_as,
+                     buffer.rows + (token * 3 + part) * call.size);
+    }
+  }
+  return {buffer.rows, 3 * call.size, call.size};
+}
+
+// Panels [size][16] of keys and [length][16] of values, both zero-padded.
+void pack_head(const Source& from, int64_t length, int64_t size, const Buffers& buffer) {
+  for (int64_t key = 0; key < padded(length); key += kLanes) {
+    const int rows = static_cast<int>(larger(int64_t{0}, smaller(int64_t{kLanes}, length - key)));
+    float* to = buffer.keys + key / kTileColumns * kTileColumns * size + key % kTileColumns;
+    pack_transposed(from.at + from.part + key * from.stride, from.stride, rows, size, 1.0f, to, kTileColumns);
+  }
+  for (int64_t column = 0; column < padded(size); column += kTileColumns) {
+    const int64_t width = smaller(int64_t{kTileColumns}, size - column);
+    float* to = buffer.values + column * length;
+    for (int64_t key = 0; key < length; ++key, to += kTileColumns) {
+      const float* v = from.at + 2 * from.part + key * from.stride + column;
+      if (width == kTileColumns) {
+        store(to, load(v));
+        store(to + kLanes, load(v + kLanes));
+      } else {
+        for (int64_t j = 0; j < kTileColumns; ++j) to[j] = j < width ? v[j] : 0.0f;
+      }
+    }
+  }
+}
+
+// scores[r][0..keys) for one tile of queries; keys beyond the sequence get the lowest number.
+void score(const float* queries, int rows, const float* keys, int64_t count, int64_t size, float* scores) {
+  for (int64_t key = 0; key < count; key += kTileColumns) {
+    tile_rows<true, false>(rows, queries, 0, keys + key * size, size, nullptr, scores + key, kScoreStep);
+  }
+  for (int r = 0; r < rows; ++r) {
+    for (int64_t key = count; key < padded(count); ++key) scores[r * kScoreStep + key] = kLowest;
+  }
+}
+
+// scores become 2^(scores - maximum), the running maximum and sum move on, and what was summed before is rescaled by the
+// number returned.
+float soften(float* scores, int64_t count, float& maximum_so_far, float& sum_so_far) {
+  Vec high = all(maximum_so_far), more = all(kLowest);
+  for (int64_t key = 0; key < padded(count); key += kTileColumns) {
+    high = maximum(high, load(scores + key));
+    more = maximum(more, load(scores + key + kLanes));
+  }
+  const float top = highest(maximum(high, more));
+  const float rescale = exp2_negative(all(maximum_so_far - top))[0];
+  Vec total = all(0.0f), other = all(0.0f);
+  for (int64_t key = 0; key < padded(count); key += kTileColumns) {
+    const Vec left = exp2_negative(load(scores + key) - all(top));
+    const Vec right = exp2_negative(load(scores + key + kLanes) - all(top));
+    store(scores + key, left);
+    store(scores + key + kLanes, right);
+    total += left;
+    other += right;
+  }
+  maximum_so_far = top;
+  sum_so_far = sum_so_far * rescale + sum(total + other);
+  return rescale;
+}
+
+// Queries [begin, end) of one head.
+void attend(const Attention& call, const Head& head, const Source& from, const Buffers& buffer, int64_t begin, int64_t end) {
+  const int64_t width = padded(call.size);
+  for (int64_t q = begin; q < end; q += kQueries) {
+    const int rows = static_cast<int>(smaller(int64_t{kQueries}, end - q));
+    for (int r = 0; r < rows; r += kTileRows) {
+      const int some = static_cast<int>(smaller(int64_t{kTileRows}, int64_t{rows} - r));
+      pack_transposed(from.at + (q + r) * from.stride, from.stride, some, call.size, call.scale * kLog2E,
+                      buffer.queries + r / kTileRows * kPackedStep * call.size, kPackedStep);
+    }
+    float tops[kQueries], sums[kQueries];
+    for (int r = 0; r < kQueries; ++r) tops[r] = kLowest, sums[r] = 0.0f;
+    for (int64_t key = 0; key < head.length; key += kChunk) {
+      const int64_t count = smaller(kChunk, head.length - key);
+      for (int r = 0; r < rows; r += kTileRows) {
+        const int some = static_cast<int>(smaller(int64_t{kTileRows}, int64_t{rows} - r));
+        score(buffer.queries + r / kTileRows * kPackedStep * call.size, some, buffer.keys + key * call.size, count, call.size,
+              buffer.scores + r * kScoreStep);
+      }
+      for (int r = 0; r < rows; ++r) {
+        const float rescale = soften(buffer.scores + r * kScoreStep, count, tops[r], sums[r]);
+        if (key == 0) continue;
+        for (int64_t j = 0; j < width; j += kLanes) {
+          store(buffer.out + r * width + j, load(buffer.out + r * width + j) * all(rescale));
+        }
+      }
+      for (int64_t j = 0; j < width; j += kTileColumns) {
+        const float* values = buffer.values + j * head.length + key * kTileColumns;
+        for (int r = 0; r < rows; r += kTileRows) {
+          const int some = static_cast<int>(smaller(int64_t{kTileRows}, int64_t{rows} - r));
+          const float* p = buffer.scores + r * kScoreStep;
+          float* out = buffer.out + r * width + j;
+          if (key == 0) {
+            tile_rows<false, false>(some, p, kScoreStep, values, count, nullptr, out, width);
+          } else {
+            tile_rows<false, true>(some, p, kScoreStep, values, count, nullptr, out, width);
+          }
+        }
+      }
+    }
+    for (int r = 0; r < rows; ++r) {
+      float* row = buffer.out + r * width;
+      const Vec share = all(1.0f / sums[r]);
+      for (int64_t j = 0; j < width; j += kLanes) store(row + j, load(row + j) * share);
+      const int64_t at = ((head.first + q + r) * call.heads + head.head) * call.size;
+      if (call.out) {
+        memcpy(call.out + at, row, sizeof(float) * call.size);
+      } else {
+        quantize_row(row, call.size, call.out_as, call.out8 + at);
+      }
+    }
+  }
+}
+
+// What part [begin, end) of `shares` equal shares of the work is: units of a head and up to kUnit queries, weighed by
+// their queries times keys plus the packing.
+void run_shares(const Attention& call, int64_t begin, int64_t end, int64_t shares, int64_t total) {
+  const int64_t from = total / shares * begin + smaller(begin, total % shares);
+  const int64_t to = total / shares * end + smaller(end, total % shares);
+  int64_t weight = 0;
+  for (int64_t s = 0; s < call.sequences && weight < to; ++s) {
+    const int64_t first = call.cu_seqlens[s], length = call.cu_seqlens[s + 1] - first;
+    if (length == 0) continue;
+    const int64_t whole = length * (length + kQueries);
+    if (weight + whole * call.heads <= from) {  // none of this sequence is ours
+      weight += whole * call.heads;
+      continue;
+    }
+    const Buffers buffer = buffers(length, call.size, call.qkv8 != nullptr);
+    for (int64_t h = 0; h < call.heads; ++h) {
+      const Head head{first, length, h};
+      Source source_of_head{};
+      bool packed = false;
+      for (int64_t q = 0; q < length; q += kUnit) {
+        const int64_t stop = smaller(length, q + kUnit);
+        const int64_t middle = weight + (stop - q) * (length + kQueries) / 2;
+        weight += (stop - q) * (length + kQueries);
+        if (middle < from || middle >= to) continue;  // a unit belongs to the share that its middle falls into
+        if (!packed) {
+          source_of_head = source(call, head, buffer);
+          pack_head(source_of_head, length, call.size, buffer);
+          packed = true;
+        }
+        attend(call, head, source_of_head, buffer, q, stop);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void attention(const Attention& call, const Workers& workers) {
+  int64_t total = 0;
+  for (int64_t s = 0; s < call.sequences; ++s) {
+    const int64_t length = call.cu_seqlens[s + 1] - call.cu_seqlens[s];
+    total += length * (length + kQueries);
+  }
+  total *= call.heads;
+  const int64_t shares = workers.threads;
+  parallel(workers, shares, 1, [&](int64_t begin, int64_t end) { run_shares(call, begin, end, shares, total); });
+}
+
+}  // namespace PERFQ_ISA
+}  // namespace perfq

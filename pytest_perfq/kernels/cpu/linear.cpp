@@ -1,0 +1,108 @@
+// y = activation(x W' + b) in float: blocks of x packed into L2, panels of W streamed past them, 6 x 16 tiles in registers.
+
+#include "activation.h"
+#include "launchers.h"
+#include "parallel.h"
+#include "tile.h"
+
+namespace perfq {
+namespace PERFQ_ISA {
+namespace {
+
+// Rows of x packed at a time: 192 x 256 floats with their padding to 8 are 256 KiB, half of an L2 of 512 KiB.
+constexpr int64_t kBlockRows = 192;
+// Depth of a block: a panel of 256 x 16 floats is 16 KiB, half of an L1 of 32 KiB.
+constexpr int64_t kBlockDepth = 256;
+
+// Nearly equal blocks of at most kBlockDepth.
+int64_t depth_step(int64_t depth) {
+  const int64_t blocks = (depth + kBlockDepth - 1) / kBlockDepth;
+  return blocks == 0 ? 1 : round_up((depth + blocks - 1) / blocks, kLanes);
+}
+
+struct Block {  // rows [row, row + rows) of x and panels [first, last) of W
+  int64_t row, rows, first, last;
+};
+
+void pack_rows(const Linear& call, const Block& block, int64_t k, int64_t depth, float* packed) {
+  for (int64_t r = 0; r < block.rows; r += kTileRows) {
+    const int rows = static_cast<int>(smaller(int64_t{kTileRows}, block.rows - r));
+    pack_transposed(call.x + (block.row + r) * call.in + k, call.in, rows, depth, 1.0f, packed, kPackedStep);
+    packed += depth * kPackedStep;
+  }
+}
+
+template <int R>
+void activate_rows(Activation activation, float* c, int64_t stride) {
+  Vec x[2 * R];
+  for (int r = 0; r < R; ++r) x[2 * r] = load(c + r * stride), x[2 * r + 1] = load(c + r * stride + kLanes);
+  activate<false>(activation, x);
+  for (int r = 0; r < R; ++r) store(c + r * stride, x[2 * r]), store(c + r * stride + kLanes, x[2 * r + 1]);
+}
+
+void finish(const Linear& call, int rows, float* c, int64_t stride) {
+  int r = 0;
+  for (; r + 2 <= rows; r += 2) activate_rows<2>(call.activation, c + r * stride, stride);
+  if (r < rows) activate_rows<1>(call.activation, c + r * stride, stride);
+}
+
+// One panel against the packed rows. The last panel of an N that is no multiple of 16 goes by way of `edge` [rows][16].
+void panel(const Linear& call, const Block& block, int64_t number, const float* packed, int64_t k, int64_t depth,
+           float* edge) {
+  const int64_t column = number * kFloatPanel;
+  const bool whole = column + kFloatPanel <= call.out;
+  const bool first = k == 0, last = k + depth == call.in;
+  float* c = whole ? call.y + block.row * call.out + column : edge;
+  const int64_t stride = whole ? call.out : kFloatPanel;
+  const float* weight = call.weight + number * kFloatPanel * call.in + k * kFloatPanel;
+  float bias[kFloatPanel] = {};
+  if (call.bias) memcpy(bias, call.bias + column, sizeof(float) * smaller(int64_t{kFloatPanel}, call.out - column));
+  for (int64_t r = 0; r < block.rows; r += kTileRows) {
+    const int rows = static_cast<int>(smaller(int64_t{kTileRows}, block.rows - r));
+    const float* a = packed + r * depth * kPackedStep / kTileRows;
+    if (first) {
+      tile_rows<true, false>(rows, a, 0, weight, depth, bias, c + r * stride, stride);
+    } else {
+      tile_rows<true, true>(rows, a, 0, weight, depth, nullptr, c + r * stride, stride);
+    }
+    if (last && call.activation != Activation::kNone) finish(call, rows, c + r * stride, stride);
+  }
+  if (last && !whole) {
+    for (int64_t r = 0; r < block.rows; ++r) {
+      memcpy(call.y + (block.row + r) * call.out + column, edge + r * kFloatPanel, sizeof(float) * (call.out - column));
+    }
+  }
+}
+
+void run_block(const Linear& call, const Block& block) {
+  const int64_t step = depth_step(call.in);
+  const int64_t tiles = (block.rows + kTileRows - 1) / kTileRows;
+  float* packed = static_cast<float*>(scratch(kInputs, sizeof(float) * (tiles * step * kPackedStep)));
+  float* edge = static_cast<float*>(scratch(kPanel, sizeof(float) * tiles * kTileRows * kFloatPanel));
+  for (int64_t k = 0; k < call.in; k += step) {
+    const int64_t depth = smaller(step, call.in - k);
+    pack_rows(call, block, k, depth, packed);
+    for (int64_t number = block.first; number < block.last; ++number) panel(call, block, number, packed, k, depth, edge);
+  }
+}
+
+}  // namespace
+
+void linear(const Linear& call, const Workers& workers) {
+  if (call.rows == 0 || call.out == 0) return;
+  const int64_t panels = (call.out + kFloatPanel - 1) / kFloatPanel;
+  const int64_t blocks = (call.rows + kBlockRows - 1) / kBlockRows;
+  const int64_t block_rows = round_up((call.rows + blocks - 1) / blocks, kTileRows);
+  // A unit is one panel of one block of rows; a thread's units lie side by side, so it packs each of its blocks once.
+  parallel(workers, blocks * panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end;) {
+      const int64_t row = unit / panels * block_rows;
+      const int64_t first = unit % panels, last = smaller(panels, first + end - unit);
+      if (row < call.rows) run_block(call, {row, smaller(block_rows, call.rows - row), first, last});
+      unit += last - first;
+    }
+  });
+}
+
+}  // namespace PERFQ_ISA
+}  // namespace perfq

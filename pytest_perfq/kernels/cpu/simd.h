@@ -1,0 +1,102 @@
+// Eight floats at a time, by the compiler's vector extension: AVX2 where this file is compiled with it, any machine
+// without. No std:: templates here or in the kernels: they are compiled once per ISA, and a shared instantiation
+// that the linker picked from the AVX2 file would be an illegal instruction elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+#define PERFQ_UNROLL _Pragma("GCC unroll 16")
+
+namespace perfq {
+namespace PERFQ_ISA {
+
+constexpr int kLanes = 8;
+typedef float Vec __attribute__((vector_size(32)));
+typedef int32_t Ints __attribute__((vector_size(32)));
+typedef float VecAnywhere __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t IntsAnywhere __attribute__((vector_size(32), aligned(4), may_alias));
+
+inline Vec load(const float* from) { return *reinterpret_cast<const VecAnywhere*>(from); }
+inline Ints load(const int32_t* from) { return *reinterpret_cast<const IntsAnywhere*>(from); }
+inline void store(float* to, Vec value) { *reinterpret_cast<VecAnywhere*>(to) = value; }
+inline void store(int32_t* to, Ints value) { *reinterpret_cast<IntsAnywhere*>(to) = value; }
+inline Vec all(float value) { return Vec{value, value, value, value, value, value, value, value}; }
+inline Ints all(int32_t value) { return Ints{value, value, value, value, value, value, value, value}; }
+
+// The first `count` of eight; the rest reads as zero and is not written.
+inline Vec load_some(const float* from, int count) {
+  float lanes[kLanes] = {};
+  for (int lane = 0; lane < count; ++lane) lanes[lane] = from[lane];
+  return load(lanes);
+}
+inline void store_some(float* to, Vec value, int count) {
+  float lanes[kLanes];
+  store(lanes, value);
+  for (int lane = 0; lane < count; ++lane) to[lane] = lanes[lane];
+}
+
+// Of two numbers; NaN in either gives NaN, so that a broken model is not hidden by a clamp.
+inline float larger(float a, float b) { return a > b || a != a ? a : b; }
+inline float smaller(float a, float b) { return a < b || a != a ? a : b; }
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// max(a, b) and min(a, b) lane by lane; where `b` is NaN the result is NaN, as the instructions do it.
+inline Vec maximum(Vec a, Vec b) {
+#ifdef __AVX2__
+  return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+inline Vec minimum(Vec a, Vec b) {
+#ifdef __AVX2__
+  return (Vec)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
+inline float sum(Vec v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
+inline float highest(Vec v) {
+  float best = v[0];
+  for (int lane = 1; lane < kLanes; ++lane) best = larger(best, v[lane]);
+  return best;
+}
+inline float lowest(Vec v) {
+  float best = v[0];
+  for (int lane = 1; lane < kLanes; ++lane) best = smaller(best, v[lane]);
+  return best;
+}
+
+inline Vec floats(Ints v) { return __builtin_convertvector(v, Vec); }
+// Nearest integer, ties to even, of |v| < 2^22: adding 1.5 * 2^23 leaves it in the low bits of the mantissa.
+inline Ints nearest(Vec v) {
+  const Vec shift = all(12582912.0f);
+  return (Ints)(v + shift) - all(int32_t{0x4B400000});
+}
+
+// 2^x for x <= 0, relative error under 2e-7; under 2^-126 it gives 2^-126, which no softmax can tell from zero.
+inline Vec exp2_negative(Vec x) {
+  const Vec shift = all(12582912.0f);
+  x = maximum(all(-126.0f), x);
+  const Vec moved = x + shift;
+  const Vec f = x - (moved - shift);  // in [-0.5, 0.5]
+  // Minimax of 2^f in relative error, 6.9e-8, degree 5.
+  Vec p = all(1.33527250e-3f);
+  p = p * f + all(9.67188633e-3f);
+  p = p * f + all(5.55044897e-2f);
+  p = p * f + all(2.40222299e-1f);
+  p = p * f + all(6.93147219e-1f);
+  p = p * f + all(1.0f);
+  return (Vec)((Ints)p + ((Ints)moved << 23));
+}
+
+}  // namespace PERFQ_ISA
+}  // namespace perfq

@@ -1,0 +1,53 @@
+// Every op of the native encoder, named once. A device adds implementations; nothing else knows a signature.
+//
+// T: real tokens of a batch, B: sequences, S: padded length, H: hidden size, K: in features, N: out features.
+// cu_seqlens [B + 1] int32: first token of each sequence, and T. index [T] int32: row * S + column of each token.
+// activation: "none", "relu", "tanh", "gelu" (erf) or "gelu_tanh". bits: "w8a8", "w8a7" or "w7a7".
+
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(perfq, m) {
+  // mask [B, S] int64, tokens T (known on the host) -> cu_seqlens, index.
+  m.def("pack_tokens(Tensor mask, SymInt tokens) -> (Tensor, Tensor)");
+  // x [T, H] -> [B, S, H]; rows of padding are exactly zero.
+  m.def("restore_padding(Tensor x, Tensor index, SymInt batch, SymInt seq) -> Tensor");
+  // x [T, H] -> [B, H]; how: "cls", "mean" or "max"; an empty sequence gives zeros.
+  m.def("pool(Tensor x, Tensor cu_seqlens, str how, bool normalize) -> Tensor");
+  // input_ids, token_type_ids [B, S] int64 -> LayerNorm(word + position + token_type) of the real tokens, [T, H].
+  m.def(
+      "embed_layernorm(Tensor input_ids, Tensor? token_type_ids, Tensor index, Tensor word, Tensor position, "
+      "Tensor? token_type, Tensor weight, Tensor bias, float eps) -> Tensor");
+  // LayerNorm(x + linear_bias + residual), [T, H].
+  m.def(
+      "add_layernorm(Tensor x, Tensor residual, Tensor? linear_bias, Tensor weight, Tensor bias, float eps) -> Tensor");
+  // qkv [T, 3H] (queries, keys, values; heads side by side) -> softmax(scale q k') v within each sequence, [T, H].
+  m.def("varlen_attention(Tensor qkv, Tensor cu_seqlens, int heads, float scale) -> Tensor");
+
+  // weight [N, K] float -> the layout `linear` reads, flat.
+  m.def("pack_weight(Tensor weight) -> Tensor");
+  // x [T, K], packed weight -> activation(x weight' + bias), [T, N].
+  m.def("linear(Tensor x, Tensor weight, Tensor? bias, SymInt out_features, str activation) -> Tensor");
+
+  // INT8. A uint8 tensor holds round(x / scale) + zero, within 0..255 (a8) or 0..127 (a7); weights are symmetric.
+  // weight [N, K] int8 -> the layout `linear_int8` reads for these bits, flat.
+  m.def("pack_weight_int8(Tensor weight, str bits) -> Tensor");
+  // x [T, K]: float (quantized here: by input_scale [1] and input_zero [1] int32, or a row at a time without them) or
+  // uint8 (with them). weight_scale [N], weight_sum [N] int32 (of each row). Returns float [T, N], or uint8 with
+  // output_scale [1] and output_zero [1] int32.
+  m.def(
+      "linear_int8(Tensor x, Tensor weight, Tensor weight_scale, Tensor weight_sum, Tensor? bias, Tensor? input_scale, "
+      "Tensor? input_zero, Tensor? output_scale, Tensor? output_zero, str bits, str activation) -> Tensor");
+  // The same as add_layernorm and varlen_attention between uint8 tensors; scales [1] float and zeros [1] int32, those of
+  // x (qkv), then of the residual, then of the output; levels: 255 (a8) or 127 (a7), the largest value of the output.
+  m.def(
+      "add_layernorm_int8(Tensor x, Tensor residual, Tensor weight, Tensor bias, float eps, Tensor[] scales, "
+      "Tensor[] zeros, int levels) -> Tensor");
+  m.def(
+      "varlen_attention_int8(Tensor qkv, Tensor cu_seqlens, int heads, float scale, Tensor[] scales, Tensor[] zeros, "
+      "int levels) -> Tensor");
+  // x [T, H] float -> uint8 by scale [1] and zero [1] int32; and back.
+  m.def("quantize(Tensor x, Tensor scale, Tensor zero, int levels) -> Tensor");
+  m.def("dequantize(Tensor x, Tensor scale, Tensor zero) -> Tensor");
+  // What the kernels run on: "avx2" or "portable"; the argument chooses one from here on, "auto" the best there is.
+  m.def("select_isa(str wanted) -> str");
+}
