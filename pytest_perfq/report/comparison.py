@@ -134,13 +134,17 @@ def markdown(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everyth
 
 
 def as_json(verdicts: Mapping[str, Verdict]) -> str:
-    """Verdicts as JSON, one case a line, each with the sentences a person would read, and the worst status of all."""
+    """Verdicts as JSON, one case a line, and the worst status of all. What somebody must do something about, a failed or an
+    invalid case, comes with the sentences a person would read."""
     worst = max((verdict.status for verdict in verdicts.values()), key=SEVERITY.__getitem__, default="pass")
     numbers: dict[str, int] = {}
     for verdict in verdicts.values():
         numbers[verdict.status] = numbers.get(verdict.status, 0) + 1
     head: dict[str, Any] = {"status": worst, "counts": numbers}
-    cases = ",\n".join(
-        json.dumps({**verdicts[name].to_json(), "reasons": lines_of(verdicts[name])}) for name in sorted(verdicts)
-    )
+    cases = ",\n".join(json.dumps(_told(verdicts[name])) for name in sorted(verdicts))
     return f'{json.dumps(head)[:-1]}, "cases": [\n{cases}\n]}}'
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    plain = verdict.to_json()
+    return plain | {"reasons": lines_of(verdict)} if plain["status"] in (*FAILED, "invalid") else plain

@@ -34,20 +34,20 @@ def _merged(texts: Sequence[str]) -> str:
 def undecided(verdicts: Sequence[Verdict], more: str = "`perfq export` has every one") -> list[str]:
     """One line a reason, with how many cases share it, or the case itself where it is alone. Failures have texts of their
     own. more: where to read the reasons that are too many to show."""
-    found: dict[tuple[str, str], list[tuple[str, Finding]]] = {}
+    found: dict[tuple[str, str], list[tuple[str, Finding, str]]] = {}
     for verdict in verdicts:
         if verdict.status in ("pass", "improved", *FAILED):
             continue
         worst = max(verdict.findings, key=lambda one: SEVERITY[one.status])
         # Numbers of two promises are never one range.
-        promise = f"{worst.rule} {worst.limit} {worst.entry}"
-        found.setdefault((promise, NUMBER.sub("#", _general(worst))), []).append((verdict.case_id, worst))
+        promise, text = f"{worst.rule} {worst.limit} {worst.entry}", _general(worst)
+        found.setdefault((promise, NUMBER.sub("#", text)), []).append((verdict.case_id, worst, text))
     lines = []
     for group in found.values():
         if len(group) == 1:
             lines.append(f"{group[0][0]}: {line(group[0][1])}")
         else:
-            lines.append(f"{len(group)} cases: {_merged([_general(finding) for _, finding in group])}")
+            lines.append(f"{len(group)} cases: {_merged([text for _, _, text in group])}")
     rest = len(lines) - SHOWN_REASONS
     if rest > 0:
         lines[SHOWN_REASONS:] = [f"and {rest} more {'reason' if rest == 1 else 'reasons'}; {more}"]
