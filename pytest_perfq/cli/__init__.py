@@ -18,6 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         status = perfq.main(args=None if arguments is None else list(arguments), prog_name="perfq", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # The help itself, which is more than a sentence.
+        print(error.format_message(), file=sys.stderr)
+        status = 3
     except click.ClickException as error:
         print(f"perfq: {error.format_message()}", file=sys.stderr)
         status = 3

@@ -119,8 +119,9 @@ def accept(run: str, folder: str, overwrite: bool, store: str) -> None:
 @click.option("--data", metavar="DIR", help="Local mirror of data sets to look at, as --perf-data.")
 @STORE
 def doctor(how: str, cache: str | None, data: str | None, store: str) -> None:
-    """What this machine has, where results and caches are, and what each backend refuses and why.
+    """Show this machine, its stores and what is refused.
 
-    Makes and changes nothing. Exits 0 whatever it finds.
+    Names what the machine has, where results, caches and data are and whether they can be written, what other packages
+    bring, and what each backend refuses and why. Makes and changes nothing. Exits 0 whatever it finds.
     """
     click.echo(examining.doctor(how, store, cache, data, width()))

@@ -241,6 +241,12 @@ def test_help_lists_every_command(command):
     assert "0 fine, 1 a regression or a broken promise" in " ".join(output.split())
 
 
+def test_no_command_at_all_shows_the_help_and_no_summary_is_cut_off(command):
+    status, output, errors = command()
+    assert (status, output) == (3, "") and errors.startswith("Usage: perfq [OPTIONS] COMMAND")
+    assert "..." not in errors.partition("Commands:")[2]
+
+
 # -- mistakes
 
 
