@@ -6,7 +6,7 @@ STAMP := $(VENV)/.stamp
 # The suites' caches and results stay in the checkout.
 export PERFQ_CACHE ?= $(CURDIR)/.perfq/cache
 
-.PHONY: setup test bench speed check format clean
+.PHONY: setup test bench speed kernels check check-native format clean
 
 setup: $(STAMP)
 
@@ -26,11 +26,23 @@ bench: setup
 speed: setup
 	$(BIN)/python tests/speed.py
 
+# The native kernels, built ahead of their first use and kept in the cache.
+kernels: setup
+	$(BIN)/python -m pytest_perfq.kernels.build $(PERFQ_CACHE)
+
 check: setup
 	$(BIN)/ruff check pytest_perfq suites tests
 	$(BIN)/ruff format --check pytest_perfq suites tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests -q
+
+# The ops under the address and undefined-behaviour sanitizers of g++: a finding ends the run. Python itself leaks by design, and
+# libstdc++ comes along because the sanitizer must see its exceptions from the start.
+check-native: export PERFQ_KERNELS_SANITIZE = 1
+check-native: export CXX = g++
+check-native: setup kernels
+	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	    $(BIN)/python -m pytest tests/kernels -q -p no:randomly
 
 format: setup
 	$(BIN)/ruff format pytest_perfq suites tests

@@ -13,24 +13,26 @@ LAYERS = [
     ["core"],
     ["contracts", "metrics"],
     ["inputs"],
+    ["kernels"],
     ["device", "anchor", "stopwatch", "tasks", "backends", "training", "target"],
     ["materials"],
     ["runner", "baselines", "store"],
     ["settings", "report"],
     ["item", "recorder"],
+    ["controller"],
     ["plugin", "cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Tasks fine-tune: training is made for them, and they for it.
 SIBLINGS = {("tasks", "training"), ("training", "tasks")}
 HOMES = {
-    "pytest": {"plugin"},
+    "pytest": {"plugin", "controller"},
     "click": {"cli"},
     "sqlalchemy": {"store"},
     "rich": {"report", "cli"},
     "onnx": {"backends"},
     "onnxruntime": {"backends", "device"},
-    "torch": {"tasks", "backends", "device", "training", "anchor", "stopwatch"},
+    "torch": {"kernels", "tasks", "backends", "device", "training", "anchor", "stopwatch"},
     "transformers": {"tasks", "backends", "training"},
     "optimum": {"tasks", "backends"},
     "datasets": {"tasks"},

@@ -1,0 +1,108 @@
+"""The shape and type that each op returns, for torch to trace with: no data, and sizes may be symbols.
+
+One function an op, named as in csrc/schema.cpp. Knows no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# The units that packed weights are padded to, as in cpu/launch.h: columns of a panel, and depth of an int8 one.
+FLOAT_PANEL = 16
+INT8_PANEL, INT8_DEPTH = 32, 8
+
+
+def _round_up(value: int, step: int) -> int:
+    return (value + step - 1) // step * step
+
+
+def pack_tokens(mask: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    return mask.new_empty(mask.shape[0] + 1, dtype=torch.int32), mask.new_empty(tokens, dtype=torch.int32)
+
+
+def restore_padding(x: Tensor, index: Tensor, batch: int, seq: int) -> Tensor:
+    return x.new_empty(batch, seq, x.shape[1])
+
+
+def pool(x: Tensor, cu_seqlens: Tensor, how: str, normalize: bool) -> Tensor:
+    return x.new_empty(cu_seqlens.shape[0] - 1, x.shape[1])
+
+
+def embed_layernorm(
+    input_ids: Tensor, token_type_ids: Tensor | None, index: Tensor, word: Tensor, *others: Any, **named: Any
+) -> Tensor:
+    return word.new_empty(index.shape[0], word.shape[1])
+
+
+def add_layernorm(x: Tensor, *others: Any, **named: Any) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def varlen_attention(qkv: Tensor, *others: Any, **named: Any) -> Tensor:
+    return qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
+
+
+def pack_weight(weight: Tensor) -> Tensor:
+    return weight.new_empty(_round_up(weight.shape[0], FLOAT_PANEL) * weight.shape[1])
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, activation: str) -> Tensor:
+    return x.new_empty(x.shape[0], out_features)
+
+
+def pack_weight_int8(weight: Tensor, bits: str) -> Tensor:
+    return weight.new_empty(_round_up(weight.shape[0], INT8_PANEL) * _round_up(weight.shape[1], INT8_DEPTH))
+
+
+def linear_int8(
+    x: Tensor,
+    weight: Tensor,
+    weight_scale: Tensor,
+    weight_sum: Tensor,
+    bias: Tensor | None,
+    input_scale: Tensor | None,
+    input_zero: Tensor | None,
+    output_scale: Tensor | None,
+    *others: Any,
+    **named: Any,
+) -> Tensor:
+    dtype = torch.float32 if output_scale is None else torch.uint8
+    return x.new_empty(x.shape[0], weight_scale.shape[0], dtype=dtype)
+
+
+def add_layernorm_int8(x: Tensor, *others: Any, **named: Any) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def varlen_attention_int8(qkv: Tensor, *others: Any, **named: Any) -> Tensor:
+    return varlen_attention(qkv)
+
+
+def quantize(x: Tensor, scale: Tensor, zero: Tensor, levels: int) -> Tensor:
+    return x.new_empty(x.shape, dtype=torch.uint8)
+
+
+def dequantize(x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    return x.new_empty(x.shape, dtype=torch.float32)
+
+
+FAKES: tuple[Callable[..., Any], ...] = (
+    pack_tokens,
+    restore_padding,
+    pool,
+    embed_layernorm,
+    add_layernorm,
+    varlen_attention,
+    pack_weight,
+    linear,
+    pack_weight_int8,
+    linear_int8,
+    add_layernorm_int8,
+    varlen_attention_int8,
+    quantize,
+    dequantize,
+)

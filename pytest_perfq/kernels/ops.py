@@ -1,0 +1,140 @@
+"""The ops of csrc/schema.cpp as typed functions, and the library that holds them.
+
+`load` comes first, once a process; then every function here is an op of torch that opcheck and torch.compile know. Shapes and
+meanings stand in the schema. Knows no model, and no kernel from the inside.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pytest_perfq.errors import KernelsUnavailable
+from pytest_perfq.kernels import build
+from pytest_perfq.kernels.fakes import FAKES
+
+# Set by `make check-native`: the library with the address and undefined-behaviour sanitizers in it.
+SANITIZE = "PERFQ_KERNELS_SANITIZE"
+
+_perfq = torch.ops.perfq
+_lock = threading.Lock()
+_loaded: list[Path] = []
+
+
+def load(cache: Path, progress: Callable[[str], None] = lambda line: None) -> Path:
+    """Builds the library if `cache` lacks it and loads it, once a process. Returns its file. Raises KernelsUnavailable."""
+    with _lock:
+        if not _loaded:
+            path = build.library(cache, progress, build.recipe(sanitize=os.environ.get(SANITIZE) == "1"))
+            try:
+                torch.ops.load_library(path)
+            except OSError as error:
+                line = str(error).splitlines()[0]
+                raise KernelsUnavailable(
+                    f"the native kernels were built and cannot be loaded: {line}; remove {path.parent} to build them again"
+                ) from error
+            for fake in FAKES:
+                torch.library.register_fake(f"perfq::{fake.__name__}", fake)
+            _loaded.append(path)
+        return _loaded[0]
+
+
+def select_isa(wanted: str) -> str:
+    """Chooses 'avx2', 'portable' or 'auto' for all calls from here on; returns what the kernels run on."""
+    return str(_perfq.select_isa(wanted))
+
+
+def pack_tokens(mask: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    cu_seqlens, index = _perfq.pack_tokens(mask, tokens)
+    return cu_seqlens, index
+
+
+def restore_padding(x: Tensor, index: Tensor, batch: int, seq: int) -> Tensor:
+    return _perfq.restore_padding(x, index, batch, seq)
+
+
+def pool(x: Tensor, cu_seqlens: Tensor, how: str, normalize: bool) -> Tensor:
+    return _perfq.pool(x, cu_seqlens, how, normalize)
+
+
+def embed_layernorm(
+    input_ids: Tensor,
+    token_type_ids: Tensor | None,
+    index: Tensor,
+    word: Tensor,
+    position: Tensor,
+    token_type: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> Tensor:
+    return _perfq.embed_layernorm(input_ids, token_type_ids, index, word, position, token_type, weight, bias, eps)
+
+
+def add_layernorm(x: Tensor, residual: Tensor, linear_bias: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    return _perfq.add_layernorm(x, residual, linear_bias, weight, bias, eps)
+
+
+def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float) -> Tensor:
+    return _perfq.varlen_attention(qkv, cu_seqlens, heads, scale)
+
+
+def pack_weight(weight: Tensor) -> Tensor:
+    return _perfq.pack_weight(weight)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, activation: str) -> Tensor:
+    return _perfq.linear(x, weight, bias, out_features, activation)
+
+
+def pack_weight_int8(weight: Tensor, bits: str) -> Tensor:
+    return _perfq.pack_weight_int8(weight, bits)
+
+
+def linear_int8(
+    x: Tensor,
+    weight: Tensor,
+    weight_scale: Tensor,
+    weight_sum: Tensor,
+    bias: Tensor | None,
+    input_scale: Tensor | None,
+    input_zero: Tensor | None,
+    output_scale: Tensor | None,
+    output_zero: Tensor | None,
+    bits: str,
+    activation: str,
+) -> Tensor:
+    scales = (input_scale, input_zero, output_scale, output_zero)
+    return _perfq.linear_int8(x, weight, weight_scale, weight_sum, bias, *scales, bits, activation)
+
+
+def add_layernorm_int8(
+    x: Tensor,
+    residual: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    scales: Sequence[Tensor],
+    zeros: Sequence[Tensor],
+    levels: int,
+) -> Tensor:
+    return _perfq.add_layernorm_int8(x, residual, weight, bias, eps, list(scales), list(zeros), levels)
+
+
+def varlen_attention_int8(
+    qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float, scales: Sequence[Tensor], zeros: Sequence[Tensor], levels: int
+) -> Tensor:
+    return _perfq.varlen_attention_int8(qkv, cu_seqlens, heads, scale, list(scales), list(zeros), levels)
+
+
+def quantize(x: Tensor, scale: Tensor, zero: Tensor, levels: int) -> Tensor:
+    return _perfq.quantize(x, scale, zero, levels)
+
+
+def dequantize(x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    return _perfq.dequantize(x, scale, zero)

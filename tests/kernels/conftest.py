@@ -1,0 +1,51 @@
+"""The kernels, built once a session, and run on each instruction set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pytest_perfq.kernels import ops, toolchain
+
+CACHE = Path(os.environ.get("PERFQ_CACHE") or Path(__file__).resolve().parents[2] / ".perfq" / "cache")
+
+
+@pytest.fixture(scope="session")
+def kernels():
+    """The ops, loaded. No compiler is a reason to skip; sources that do not compile are a failure."""
+    if reason := toolchain.unavailable():
+        pytest.skip(reason)
+    ops.load(CACHE)
+    return ops
+
+
+@pytest.fixture(scope="session", params=["avx2", "portable"])
+def isa(request, kernels):
+    """Every test that asks for it runs on both instruction sets."""
+    if request.param == "avx2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        pytest.skip("this CPU has no AVX2")
+    assert kernels.select_isa(request.param) == request.param
+    yield request.param
+    kernels.select_isa("auto")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """The oracle is thousands of tiny calls, which two threads on a busy machine make ten times slower. What threads change
+    for the kernels (nothing) is test_ops.py's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def poisoned():
+    """torch.empty gives NaN (255 for bytes) in these tests: an output that a kernel left unwritten cannot pass for zeros."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)

@@ -1,0 +1,155 @@
+"""varlen_attention: softmax within each sequence, never across; and varlen_attention_int8 between quantized tensors."""
+
+import math
+
+import pytest
+import tolerance
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from operands import BATCHES, bounds, few, integers, normal, one, refused, zero
+
+from pytest_perfq.kernels import reference
+
+
+def by_torch(qkv, lengths, heads, scale):
+    """torch's own attention, one sequence at a time."""
+    tokens, hidden = qkv.shape[0], qkv.shape[1] // 3
+    split = qkv.view(tokens, 3, heads, hidden // heads).permute(1, 2, 0, 3).split(lengths, dim=2)
+    rows = [F.scaled_dot_product_attention(*one, scale=scale).transpose(0, 1).reshape(-1, hidden) for one in split]
+    return torch.cat([qkv.new_empty(0, hidden), *rows])
+
+
+def check(kernels, qkv, lengths, heads, scale=None, allowed=tolerance.ATTENTION):
+    scale = 1 / math.sqrt(qkv.shape[1] // 3 // heads) if scale is None else scale
+    output = kernels.varlen_attention(qkv, bounds(lengths), heads, scale)
+    tolerance.close(output, reference.varlen_attention(qkv.double(), bounds(lengths), heads, scale), allowed)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_the_oracle_is_torchs_attention(heads):
+    lengths = [5, 0, 1, 9]
+    qkv = normal(15, 3 * 24).double()
+    expected = by_torch(qkv, lengths, heads, 0.3)
+    torch.testing.assert_close(reference.varlen_attention(qkv, bounds(lengths), heads, 0.3), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("lengths", BATCHES, ids=str)
+@pytest.mark.parametrize(("heads", "size"), [(1, 8), (3, 32), (2, 64)])
+def test_lengths(lengths, heads, size, isa, kernels):
+    check(kernels, normal(sum(lengths), 3 * heads * size), lengths, heads)
+
+
+@pytest.mark.parametrize("size", range(8, 129, 8))
+def test_head_sizes(size, isa, kernels):
+    check(kernels, normal(46, 6 * size), [7, 1, 38], 2)
+
+
+@few
+@given(
+    lengths=st.lists(st.integers(0, 70), max_size=6),
+    heads=st.integers(1, 5),
+    size=st.sampled_from([8, 24, 32, 64, 96, 128]),
+    scale=st.floats(0.01, 0.5),
+)
+def test_any_shape(lengths, heads, size, scale, isa, kernels):
+    check(kernels, normal(sum(lengths), 3 * heads * size), lengths, heads, scale, 2 * tolerance.ATTENTION)
+
+
+@pytest.mark.parametrize("length", [127, 128, 129, 511, 700])
+def test_rows_around_and_over_a_block(length, isa, kernels):
+    check(kernels, normal(length + 3, 3 * 32), [length, 3], 1)
+
+
+def test_the_longest_row(isa, kernels):
+    check(kernels, normal(4096, 3 * 8), [4096], 1)
+
+
+def test_the_largest_batch(isa, kernels):
+    lengths = [row % 4 for row in range(4096)]
+    check(kernels, normal(sum(lengths), 3 * 16), lengths, 2)
+
+
+def test_large_scores_pick_one_value(isa, kernels):
+    """exp of a score over 88 is beyond float32: the largest score of a row must be taken off first."""
+    qkv = normal(40, 3 * 16)
+    qkv[:, :32] *= 16
+    check(kernels, qkv, [33, 7], 1, 1.0, tolerance.ATTENTION_SHARP)
+
+
+def test_scores_all_far_below_zero(isa, kernels):
+    """Every exp underflows unless the largest score is taken off, however negative it is."""
+    qkv = normal(20, 3 * 8)
+    qkv[:, :8], qkv[:, 8:16] = 10.0, -10.0  # all scores -800: the mean of the values
+    output = kernels.varlen_attention(qkv, bounds([20]), 1, 1.0)
+    tolerance.close(output, qkv[:, 16:].double().mean(0).expand(20, 8), tolerance.ATTENTION)
+
+
+def test_a_sequence_of_one_token_is_its_value(isa, kernels):
+    qkv = normal(5, 3 * 24)
+    torch.testing.assert_close(kernels.varlen_attention(qkv, bounds([1] * 5), 3, 0.2), qkv[:, 48:], rtol=1e-6, atol=0)
+
+
+def test_a_sequence_does_not_see_its_neighbours(isa, kernels):
+    qkv = normal(50, 3 * 32)
+    whole = kernels.varlen_attention(qkv, bounds([20, 13, 17]), 2, 0.2)
+    alone = kernels.varlen_attention(qkv[20:33].clone(), bounds([13]), 2, 0.2)
+    assert torch.equal(whole[20:33], alone)
+
+
+@pytest.mark.parametrize(("part", "rows"), [("query", [4]), ("key", [3, 4, 5, 6]), ("value", [3, 4, 5, 6])])
+def test_nan_shows_where_it_is_seen_alone(part, rows, isa, kernels):
+    """Token 4 of sequence 3..6: a query spoils its own row, a key or value all rows of its sequence; one head of two."""
+    qkv = normal(12, 3 * 32)
+    qkv[4, {"query": 0, "key": 1, "value": 2}[part] * 32 + 16 + 5] = float("nan")
+    output = kernels.varlen_attention(qkv, bounds([3, 4, 5]), 2, 0.25)
+    struck = torch.zeros(12, 32, dtype=torch.bool)
+    struck[rows, 16:] = part != "value"
+    struck[rows, 16 + 5] = True
+    assert torch.equal(output.isnan(), struck)
+
+
+def test_what_does_not_fit_is_refused(isa, kernels):
+    qkv, name = normal(4, 48), "varlen_attention"
+    call = kernels.varlen_attention
+    refused(lambda: call(qkv, bounds([3]), 2, 1.0), name, 3, 4)
+    refused(lambda: call(qkv, bounds([2, 2]).long(), 2, 1.0), name, "cu_seqlens")
+    refused(lambda: call(qkv, torch.tensor([0, 6, 4], dtype=torch.int32), 2, 1.0), name, "cu_seqlens")
+    refused(lambda: call(qkv, torch.tensor([1, 4], dtype=torch.int32), 2, 1.0), name, "cu_seqlens")
+    refused(lambda: call(normal(4, 47), bounds([4]), 1, 1.0), name, "qkv", 47, 1)
+    refused(lambda: call(qkv, bounds([4]), 3, 1.0), name, "qkv", 48, 3)
+    refused(lambda: call(qkv, bounds([4]), 0, 1.0), name, "heads", 0)
+    refused(lambda: call(normal(4, 3 * 12), bounds([4]), 1, 1.0), name, 12, 8)
+    refused(lambda: call(normal(4, 3 * 136), bounds([4]), 1, 1.0), name, 136, 128)
+    refused(lambda: call(normal(4097, 24), bounds([4097]), 1, 1.0), name, 4097, 4096)
+    refused(lambda: call(qkv.double(), bounds([4]), 2, 1.0), name, "qkv")
+
+
+# Between uint8 tensors.
+
+SCALES, ZEROS = (one(0.03), one(0.01)), (zero(101), zero(60))
+
+
+@pytest.mark.parametrize("levels", [255, 127])
+@pytest.mark.parametrize("lengths", BATCHES, ids=str)
+@pytest.mark.parametrize(("heads", "size"), [(1, 8), (2, 32), (2, 64)])
+def test_int8(heads, size, lengths, levels, isa, kernels):
+    qkv = integers(0, levels, sum(lengths), 3 * heads * size, dtype=torch.uint8)
+    scale = 1 / math.sqrt(size)
+    output = kernels.varlen_attention_int8(qkv, bounds(lengths), heads, scale, SCALES, ZEROS, levels)
+    real = (qkv.double() - ZEROS[0]) * SCALES[0].double()
+    tolerance.quantized(output, by_torch(real, lengths, heads, scale), SCALES[1], ZEROS[1], levels, tolerance.ATTENTION)
+    doubles = [one.double() for one in SCALES]
+    ours = reference.varlen_attention_int8(qkv, bounds(lengths), heads, scale, doubles, ZEROS, levels)
+    tolerance.quantized(ours, by_torch(real, lengths, heads, scale), SCALES[1], ZEROS[1], levels, 1e-12)
+
+
+def test_int8_what_does_not_fit_is_refused(isa, kernels):
+    qkv, name = integers(0, 127, 4, 48, dtype=torch.uint8), "varlen_attention_int8"
+    call = kernels.varlen_attention_int8
+    refused(lambda: call(qkv, bounds([3]), 2, 1.0, SCALES, ZEROS, 127), name, 3, 4)
+    refused(lambda: call(qkv, bounds([4]), 2, 1.0, SCALES[:1], ZEROS, 127), name, "scales", 1, 2)
+    refused(lambda: call(qkv, bounds([4]), 2, 1.0, SCALES, (*ZEROS, zero(1)), 127), name, "zeros", 3, 2)
+    refused(lambda: call(qkv, bounds([4]), 2, 1.0, SCALES, ZEROS, 63), name, "levels", 63, 127, 255)
+    refused(lambda: call(qkv.float(), bounds([4]), 2, 1.0, SCALES, ZEROS, 127), name, "qkv")

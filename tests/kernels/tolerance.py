@@ -1,0 +1,74 @@
+"""How far a kernel may be from the oracle in float64, one number an op, and why that number.
+
+u is 2^-24 = 6e-8, the relative error of one rounding in float32. Operands are of order one (operands.py), so these are
+absolute; RELATIVE is added for values that are larger.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from pytest_perfq.kernels import reference
+
+# A handful of roundings in float32 of a value that is far from one.
+RELATIVE = 1e-6
+# Sums of up to 4096 products of order 1/64: their roundings walk randomly, sqrt(4096) u = 4e-6, and outliers are twice that.
+LINEAR = 1e-5
+# The same, then an activation of slope up to 1.13, and erf or tanh by a polynomial good to 1e-6.
+ACTIVATED = 1.5e-5
+# An activation alone: erf, tanh and exp by polynomials, good to a few u where the function bends.
+ACTIVATION = 1e-6
+# GELU is x Phi(x), and Phi comes to within 4 u of 0 and 1 but not onto them: an error per unit of |x|.
+GELU_TAIL = 4 * 2.0**-24
+# Two sums over a row and a division; weights up to 4 and normalized values up to 5 make 20 u of one rounding: 1.2e-6.
+LAYERNORM = 5e-6
+# Rows that stand 1000 away from zero: x itself is known to 1000 u = 6e-5 only, and the mean is subtracted with that error.
+LAYERNORM_FAR = 5e-4
+# Means of up to 4096 values of order one, and one division by a norm.
+POOL = 2e-6
+# Scores of up to about 5 with error 128 u each, exp by a polynomial good to 1e-6, an average of values of order one.
+ATTENTION = 5e-6
+# Scores of up to 1000 are known to 1000 u = 6e-5, and exp makes that the relative error of each weight.
+ATTENTION_SHARP = 1e-3
+# The product is exact in int32; scaling, bias and their roundings remain, 4 u of values up to about 5.
+INT8 = 2e-6
+# The same, then an activation of slope up to 1.13.
+INT8_ACTIVATED = 5e-6
+# The same, then the shorter polynomial that the INT8 ops have for GELU: 8e-6 within 4 of zero, 5e-6 |x| beyond, and products
+# here stay within 12. The step of a row that reaches 12 is at least 12 / 255, so this is under a hundredth of one.
+INT8_GELU = 6.5e-5
+INT8_GELU_NEAR, INT8_GELU_TAIL = 1e-5, 5.5e-6
+# (x - zero) scale: the difference is exact, or up to 255 scale u apart where it is multiplied out first. Per unit of scale.
+DEQUANTIZED = 255 * 2.0**-23
+# x / scale in float32, or x times a rounded 1 / scale: relative to the quotient, two roundings, and one to spare.
+QUOTIENT = 3 * 2.0**-23
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor, allowed: float | torch.Tensor) -> None:
+    """actual is float32 and within `allowed` + RELATIVE |expected| of the oracle everywhere; NaN only where the oracle has it."""
+    assert actual.dtype == torch.float32 and expected.dtype == torch.float64 and actual.shape == expected.shape
+    assert torch.equal(actual.isnan(), expected.isnan()), "NaN is not where the oracle has it"
+    excess = ((actual.double() - expected).abs() - allowed - RELATIVE * expected.abs()).nan_to_num(0.0)
+    worst = excess.max().item() if excess.numel() else -1.0
+    assert worst <= 0, (
+        f"{int((excess > 0).sum())} of {excess.numel()} values are too far; the worst by {worst:.3g} more than allowed"
+    )
+
+
+def quantized(
+    actual: torch.Tensor, expected: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, levels: int, allowed: float = 0.0
+) -> None:
+    """actual is what rounding `expected` (float64), known to `allowed`, can give: at most half a level and that error away, within
+    0..levels; which leaves one level of choice to values at a rounding tie, and none to others."""
+    assert actual.dtype == torch.uint8 and actual.shape == expected.shape
+    quotient = expected / scale.double()
+    exact = (quotient + zero).clamp(0, levels)
+    slack = QUOTIENT * quotient.abs() + allowed / scale.double()
+    excess = (actual.double() - exact).abs() - 0.5 - slack
+    worst = excess.max().item() if excess.numel() else -1.0
+    assert worst <= 0, (
+        f"{int((excess > 0).sum())} of {excess.numel()} values are not roundings of the oracle's; worst by {worst:.3g}"
+    )
+    nearest = reference.quantize(expected, scale.double(), zero, levels)
+    at_ties = ((quotient - quotient.floor() - 0.5).abs() <= slack).sum().item()
+    assert (actual != nearest).sum().item() <= at_ties
