@@ -11,6 +11,7 @@ from pytest_perfq.core.case import Case
 from pytest_perfq.core.options import Option, read
 from pytest_perfq.core.spec import Spec, Value
 from pytest_perfq.errors import UnknownName
+from pytest_perfq.kernels.bits import BITS, DEFAULT_BITS
 
 # Option of ort -> onnxruntime's name.
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -28,6 +29,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "optimizer": Option(True),
         "provider": Option("", among=tuple(PROVIDERS)),
     },
+    "native": {"bits": Option(DEFAULT_BITS, among=tuple(BITS))},
 }
 # ONNX operator types that a backend can quantize at all, of those that quantize. ort: the registries of onnxruntime 1.32.
 OPERATORS: dict[str, frozenset[str]] = {

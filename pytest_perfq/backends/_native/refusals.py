@@ -1,0 +1,72 @@
+"""Why a case is not one for the native encoder, known before a model is loaded. Imports no framework.
+
+What depends on the model (its architecture, its head sizes) is a BuildError of `kernels.weights`.
+"""
+
+from __future__ import annotations
+
+from pytest_perfq.backends import _refusals
+from pytest_perfq.core.case import Case
+from pytest_perfq.core.quantization import GROUPS, Quantization
+from pytest_perfq.kernels import toolchain
+
+# What the encoder's linears are in an ONNX graph, and so what a quantization calls them.
+OPERATOR = "MatMul"
+
+
+def machine(case: Case) -> list[str]:
+    """Of the device, the precision and the compiler."""
+    if case.device != "cpu":
+        return [f"the CUDA half of the native encoder does not exist yet, and the case has {case.device}: use device cpu"]
+    if case.precision == "bf16":
+        return ["the native encoder has no bf16 kernels yet: use precision fp32, or a quantization"]
+    missing = toolchain.unavailable()
+    return _refusals.cpu_precision(case) + ([] if missing is None else [missing])
+
+
+def quantization(case: Case) -> list[str]:
+    """Of the quantization, of bits without one, and of one over several processes."""
+    wanted = case.quantization
+    if wanted is None:
+        if "bits" in dict(case.backend.options):
+            bits = dict(case.backend.options)["bits"]
+            return [f"bits={bits} says how INT8 is computed, and the case has no quantization: add one or leave bits out"]
+        return []
+    reasons = _second_mode(case, wanted) if wanted.mode == "v2" else _node_names(wanted)
+    if wanted.approach == "aware":
+        reasons.append("native quantizes after training and cannot train: use approach static or dynamic")
+    others = [name for name in wanted.operators if name != OPERATOR]
+    if others:
+        reasons.append(
+            f"native quantizes the linears, which are {OPERATOR}, and the case asks for {', '.join(others)}: "
+            f"ask for {OPERATOR} alone or leave operators out"
+        )
+    if wanted.format != "qdq":
+        reasons.append(f"format {wanted.format} is how an ONNX graph says it, and native has no graph: leave format out")
+    if case.precision != "fp32":
+        reasons.append(f"native quantizes fp32 models and the case asks for {case.precision}: use precision fp32")
+    return reasons
+
+
+def _second_mode(case: Case, wanted: Quantization) -> list[str]:
+    reasons = []
+    if wanted.approach == "dynamic":
+        reasons.append("mode v2 keeps the residual in INT8, whose scales are needed before it runs: use approach static")
+    if wanted.per_channel:
+        reasons.append("mode v2 has one weight scale a tensor, and the case asks for one a channel: set per_channel=False")
+    if wanted.exclude:
+        reasons.append(
+            f"mode v2 keeps everything between the linears in INT8 and can exclude none of {', '.join(wanted.exclude)}: "
+            "use mode v1 or leave exclude out"
+        )
+    if case.tp > 1:
+        reasons.append(f"mode v2 has an INT8 residual, which cannot be summed over tp={case.tp} processes: set tp to 1")
+    return reasons
+
+
+def _node_names(wanted: Quantization) -> list[str]:
+    """The named groups are honoured: the first mode keeps every one of them in floating point anyway."""
+    names = [one for one in wanted.exclude if one not in GROUPS]
+    if not names:
+        return []
+    return [f"native has no graph whose nodes have names, and the case excludes {', '.join(names)}: exclude groups only"]
