@@ -93,6 +93,14 @@ def test_under_xdist_everything_is_recorded(house):
     assert len((house.path / "baselines/x/cases.jsonl").read_text().splitlines()) == 6
 
 
+def test_the_summary_keeps_the_walk_under_xdist(house):
+    """Workers finish in an order of chance; by their names the original would come first."""
+    house.suite("backend=['wrong', 'idle', 'eager'], latency=False")
+    text = house.run("-n", "2", apart=True).stdout.str()
+    table = text[text.index("accuracy of synthetic-tiny/tiny-model") :]
+    assert table.index("wrong@cpu") < table.index("idle@cpu") < table.index("eager@cpu"), text
+
+
 def test_kill_and_resume(house):
     house.suite("backend='slow[ms=20]', batch_size=[1, 2, 3, 4, 5, 6]")
     command = [
