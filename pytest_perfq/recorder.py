@@ -117,7 +117,11 @@ class Recorder:
         """The summary, one entry a line or block of lines; empty when nothing of ours ran."""
         from pytest_perfq.report.folding import wrap
 
-        return [*self._tables(width), *(part for sentence in self._sentences() for part in wrap(sentence, width))]
+        found = [*self._tables(width), *(part for sentence in self._sentences() for part in wrap(sentence, width))]
+        if self._run is not None:
+            # On a line of its own, however long, to be copied.
+            found.append(f"  perfq report {self._run}{self._option()}")
+        return found
 
     def _tables(self, width: int) -> list[str]:
         if not self._judged:
@@ -136,7 +140,7 @@ class Recorder:
             if self._interrupted and self.settings.save is not None:
                 found.append(f"no baseline was saved as {self.settings.save}")
         if self._run is not None:
-            found.append(f"run {self._run} is in {self._name}; again with: perfq report {self._run}{self._option()}")
+            found.append(f"run {self._run} is in {self._name}; again with:")
         return found
 
     def _option(self) -> str:

@@ -61,8 +61,9 @@ def test_the_command_that_shows_it_again_finds_the_store(tmp_path, monkeypatch):
     for store, option in ((Path(".perfq/results.db").resolve(), ""), (tmp_path / "x.db", f" --store {tmp_path / 'x.db'}")):
         recorder = Recorder(settings(store, tmp_path))
         finished(recorder, [0])
-        last = " ".join(recorder.lines(80)[1:])
-        assert " ".join(last.split()).endswith(f"is in {store}; again with: perfq report {recorder._run}{option}")
+        assert recorder.lines(300)[-2] == f"run {recorder._run} is in {store}; again with:"
+        # One line at any width, to be copied.
+        assert {recorder.lines(width)[-1] for width in (40, 300)} == {f"  perfq report {recorder._run}{option}"}
 
 
 def test_a_password_in_the_name_of_the_store_is_not_printed(tmp_path):
