@@ -123,6 +123,7 @@ def test_what_does_not_fit_is_refused(isa, kernels):
     refused(lambda: call(normal(4, 3 * 12), bounds([4]), 1, 1.0), name, 12, 8)
     refused(lambda: call(normal(4, 3 * 136), bounds([4]), 1, 1.0), name, 136, 128)
     refused(lambda: call(normal(4097, 24), bounds([4097]), 1, 1.0), name, 4097, 4096)
+    refused(lambda: call(normal(1, 24), bounds([0] * 4096 + [1]), 1, 1.0), name, 4097, 4096)
     refused(lambda: call(qkv.double(), bounds([4]), 2, 1.0), name, "qkv")
 
 

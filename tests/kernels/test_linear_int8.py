@@ -215,14 +215,28 @@ def test_rows_of_one_sign_and_of_zeros(bits, isa, kernels):
 
 
 @pytest.mark.parametrize("bits", ALL_BITS)
+@pytest.mark.parametrize("factor", [2.0**-80, 2.0**80])
+def test_rows_of_any_magnitude(factor, bits, isa, kernels):
+    """A power of two moves through a row's own scale without a trace."""
+    matrix, scales = weight_int8(33, 50, bits)
+    x = normal(6, 50)
+    assert torch.equal(
+        run(kernels, factor * x, matrix, scales, None, bits), factor * run(kernels, x, matrix, scales, None, bits)
+    )
+
+
+@pytest.mark.parametrize("bits", ALL_BITS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_a_row_with_a_value_that_is_no_number_is_nan_alone(bad, bits, isa, kernels):
-    """Quantized a row at a time: its scale is no number either."""
+    """Quantized a row at a time, its scale is no number either; by one scale, no level of a uint8 could say so. (An infinity by
+    one scale is the last level, as any other value out of range.)"""
     x = normal(9, 45)
     x[4, 44] = bad
     matrix, scales = weight_int8(37, 45, bits)
-    output = run(kernels, x, matrix, scales, normal(37), bits, "gelu")
-    assert output.isnan().all(1).tolist() == output.isnan().any(1).tolist() == [row == 4 for row in range(9)]
+    ways = [(None, None), (one(0.03), zero(64))] if bad != bad else [(None, None)]
+    for inputs in ways:
+        output = run(kernels, x, matrix, scales, normal(37), bits, "gelu", inputs)
+        assert output.isnan().all(1).tolist() == output.isnan().any(1).tolist() == [row == 4 for row in range(9)]
 
 
 def test_weights_beyond_their_bits_are_refused(isa, kernels):

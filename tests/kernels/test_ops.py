@@ -8,7 +8,7 @@ import pytest
 import torch
 from calls import LENGTHS, NAMES, TOKENS, calls
 from conftest import CACHE
-from operands import bounds, normal, refused, right_padded, weight
+from operands import bounds, normal, one, refused, right_padded, weight, weight_int8, zero
 
 from pytest_perfq.errors import KernelsUnavailable
 from pytest_perfq.kernels import build, ops
@@ -62,6 +62,10 @@ def test_threads_on_more_work_than_one_of_them_takes(isa, kernels):
     x, qkv = normal(700, 96), normal(700, 3 * 96)
     lengths = [300, 1, 0, 150, 249]
     packed, wide = kernels.pack_weight(weight(96, 96)), kernels.pack_weight(weight(1500, 96))
+    matrix, scales = weight_int8(200, 96, "w7a7")
+    int8 = (kernels.pack_weight_int8(matrix, "w7a7"), scales, matrix.sum(1, dtype=torch.int32))
+    index = torch.arange(700, dtype=torch.int32) * 2
+    levels = kernels.quantize(x, one(0.04), zero(64), 127)
     outputs = []
     try:
         for threads in (1, 2, 4):
@@ -73,6 +77,10 @@ def test_threads_on_more_work_than_one_of_them_takes(isa, kernels):
                     kernels.add_layernorm(x, x, None, x[0], x[1], 1e-12),
                     kernels.varlen_attention(qkv, bounds(lengths), 3, 0.2),
                     kernels.pool(x, bounds(lengths), "mean", True),
+                    kernels.restore_padding(x, index, 2, 700),
+                    kernels.linear_int8(x, *int8, None, None, None, None, None, "w7a7", "gelu"),
+                    kernels.quantize(x, one(0.04), zero(64), 127),
+                    kernels.dequantize(levels, one(0.04), zero(64)),
                 ]
             )
     finally:

@@ -86,5 +86,6 @@ def test_what_does_not_fit_is_refused(isa, kernels):
     refused(lambda: kernels.pool(x, bounds([3]), "mean", False), "pool", 4, 3)
     refused(lambda: kernels.pool(x, bounds([2, 2]), "sum", False), "pool", "sum", "mean")
     refused(lambda: kernels.pool(x, bounds([2, 2]).long(), "mean", False), "pool", "cu_seqlens")
+    refused(lambda: kernels.pool(normal(1, 8), bounds([0] * 4096 + [1]), "mean", False), "pool", 4097, 4096)
     refused(lambda: kernels.pool(x.double(), bounds([2, 2]), "mean", False), "pool", "x")
     refused(lambda: kernels.pool(x, torch.tensor([0, 5, 4], dtype=torch.int32), "mean", False), "pool", "cu_seqlens")

@@ -78,6 +78,10 @@ def test_what_does_not_fit_is_refused(isa, kernels):
     refused(lambda: kernels.quantize(x, torch.ones(2), zero(1), 255), "quantize", "scale", 2, 1)
     refused(lambda: kernels.quantize(x, one(1.0), torch.ones(3, dtype=torch.int32), 255), "quantize", "zero", 3, 1)
     refused(lambda: kernels.quantize(x, one(1.0), zero(1), 200), "quantize", "levels", 200, 127, 255)
+    for bad in (0.0, -0.1, float("nan"), float("inf")):
+        refused(lambda bad=bad: kernels.quantize(x, one(bad), zero(1), 255), "quantize", "scale", "positive")
+    refused(lambda: kernels.quantize(x, one(1.0), zero(-1), 255), "quantize", "zero", -1, 255)
+    refused(lambda: kernels.quantize(x, one(1.0), zero(128), 127), "quantize", "zero", 128, 127)
     refused(lambda: kernels.quantize(levels, one(1.0), zero(1), 255), "quantize", "x")
     refused(lambda: kernels.quantize(x, one(1.0), one(1.0), 255), "quantize", "zero")
     refused(lambda: kernels.dequantize(x, one(1.0), zero(1)), "dequantize", "x")
