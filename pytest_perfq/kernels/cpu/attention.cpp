@@ -123,57 +123,59 @@ float soften(float* scores, int64_t count, float& maximum_so_far, float& sum_so_
   return rescale;
 }
 
-// Queries [begin, end) of one head.
-void attend(const Attention& call, const Head& head, const Source& from, const Buffers& buffer, int64_t begin, int64_t end) {
+// One block of up to 12 queries from `q` on: two tiles of rows, whose scores and sums lie one under the other.
+void attend_block(const Attention& call, const Head& head, const Source& from, const Buffers& buffer, int64_t q, int rows) {
   const int64_t width = padded(call.size);
-  for (int64_t q = begin; q < end; q += kQueries) {
-    const int rows = static_cast<int>(smaller(int64_t{kQueries}, end - q));
-    for (int r = 0; r < rows; r += kTileRows) {
-      const int some = static_cast<int>(smaller(int64_t{kTileRows}, int64_t{rows} - r));
-      pack_transposed(from.at + (q + r) * from.stride, from.stride, some, call.size, call.scale * kLog2E,
-                      buffer.queries + r / kTileRows * kPackedStep * call.size, kPackedStep);
-    }
-    float tops[kQueries], sums[kQueries];
-    for (int r = 0; r < kQueries; ++r) tops[r] = kLowest, sums[r] = 0.0f;
-    for (int64_t key = 0; key < head.length; key += kChunk) {
-      const int64_t count = smaller(kChunk, head.length - key);
-      for (int r = 0; r < rows; r += kTileRows) {
-        const int some = static_cast<int>(smaller(int64_t{kTileRows}, int64_t{rows} - r));
-        score(buffer.queries + r / kTileRows * kPackedStep * call.size, some, buffer.keys + key * call.size, count, call.size,
-              buffer.scores + r * kScoreStep);
-      }
-      for (int r = 0; r < rows; ++r) {
-        const float rescale = soften(buffer.scores + r * kScoreStep, count, tops[r], sums[r]);
-        if (key == 0) continue;
-        for (int64_t j = 0; j < width; j += kLanes) {
-          store(buffer.out + r * width + j, load(buffer.out + r * width + j) * all(rescale));
-        }
-      }
-      for (int64_t j = 0; j < width; j += kTileColumns) {
-        const float* values = buffer.values + j * head.length + key * kTileColumns;
-        for (int r = 0; r < rows; r += kTileRows) {
-          const int some = static_cast<int>(smaller(int64_t{kTileRows}, int64_t{rows} - r));
-          const float* p = buffer.scores + r * kScoreStep;
-          float* out = buffer.out + r * width + j;
-          if (key == 0) {
-            tile_rows<false, false>(some, p, kScoreStep, values, count, nullptr, out, width);
-          } else {
-            tile_rows<false, true>(some, p, kScoreStep, values, count, nullptr, out, width);
-          }
-        }
-      }
+  const Tiles tiles(rows);
+  for (int64_t t = 0; t < tiles.count; ++t) {
+    pack_transposed(from.at + (q + tiles.begin(t)) * from.stride, from.stride, tiles.size(t), call.size, call.scale * kLog2E,
+                    buffer.queries + t * kPackedStep * call.size, kPackedStep);
+  }
+  float tops[kQueries], sums[kQueries];
+  for (int r = 0; r < kQueries; ++r) tops[r] = kLowest, sums[r] = 0.0f;
+  for (int64_t key = 0; key < head.length; key += kChunk) {
+    const int64_t count = smaller(kChunk, head.length - key);
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      score(buffer.queries + t * kPackedStep * call.size, tiles.size(t), buffer.keys + key * call.size, count, call.size,
+            buffer.scores + tiles.begin(t) * kScoreStep);
     }
     for (int r = 0; r < rows; ++r) {
-      float* row = buffer.out + r * width;
-      const Vec share = all(1.0f / sums[r]);
-      for (int64_t j = 0; j < width; j += kLanes) store(row + j, load(row + j) * share);
-      const int64_t at = ((head.first + q + r) * call.heads + head.head) * call.size;
-      if (call.out) {
-        memcpy(call.out + at, row, sizeof(float) * call.size);
-      } else {
-        quantize_row(row, call.size, call.out_as, call.out8 + at);
+      const float rescale = soften(buffer.scores + r * kScoreStep, count, tops[r], sums[r]);
+      if (key == 0) continue;
+      float* out = buffer.out + r * width;
+      for (int64_t j = 0; j < width; j += kLanes) store(out + j, load(out + j) * all(rescale));
+    }
+    for (int64_t j = 0; j < width; j += kTileColumns) {
+      const float* values = buffer.values + j * head.length + key * kTileColumns;
+      for (int64_t t = 0; t < tiles.count; ++t) {
+        const float* p = buffer.scores + tiles.begin(t) * kScoreStep;
+        float* out = buffer.out + tiles.begin(t) * width + j;
+        if (key == 0) {
+          tile_rows<false, false>(tiles.size(t), p, kScoreStep, values, count, nullptr, out, width);
+        } else {
+          tile_rows<false, true>(tiles.size(t), p, kScoreStep, values, count, nullptr, out, width);
+        }
       }
     }
+  }
+  for (int r = 0; r < rows; ++r) {
+    float* row = buffer.out + r * width;
+    const Vec share = all(1.0f / sums[r]);
+    for (int64_t j = 0; j < width; j += kLanes) store(row + j, load(row + j) * share);
+    const int64_t at = ((head.first + q + r) * call.heads + head.head) * call.size;
+    if (call.out) {
+      memcpy(call.out + at, row, sizeof(float) * call.size);
+    } else {
+      quantize_row(row, call.size, call.out_as, call.out8 + at);
+    }
+  }
+}
+
+// Queries [begin, end) of one head.
+void attend(const Attention& call, const Head& head, const Source& from, const Buffers& buffer, int64_t begin, int64_t end) {
+  const Tiles blocks(end - begin, kQueries);
+  for (int64_t b = 0; b < blocks.count; ++b) {
+    attend_block(call, head, from, buffer, begin + blocks.begin(b), blocks.size(b));
   }
 }
 

@@ -25,10 +25,10 @@ struct Block {  // rows [row, row + rows) of x and panels [first, last) of W
 };
 
 void pack_rows(const Linear& call, const Block& block, int64_t k, int64_t depth, float* packed) {
-  for (int64_t r = 0; r < block.rows; r += kTileRows) {
-    const int rows = static_cast<int>(smaller(int64_t{kTileRows}, block.rows - r));
-    pack_transposed(call.x + (block.row + r) * call.in + k, call.in, rows, depth, 1.0f, packed, kPackedStep);
-    packed += depth * kPackedStep;
+  const Tiles tiles(block.rows);
+  for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
+    const float* from = call.x + (block.row + tiles.begin(t)) * call.in + k;
+    pack_transposed(from, call.in, tiles.size(t), depth, 1.0f, packed, kPackedStep);
   }
 }
 
@@ -57,15 +57,16 @@ void panel(const Linear& call, const Block& block, int64_t number, const float* 
   const float* weight = call.weight + number * kFloatPanel * call.in + k * kFloatPanel;
   float bias[kFloatPanel] = {};
   if (call.bias) memcpy(bias, call.bias + column, sizeof(float) * smaller(int64_t{kFloatPanel}, call.out - column));
-  for (int64_t r = 0; r < block.rows; r += kTileRows) {
-    const int rows = static_cast<int>(smaller(int64_t{kTileRows}, block.rows - r));
-    const float* a = packed + r * depth * kPackedStep / kTileRows;
+  const Tiles tiles(block.rows);
+  for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
+    const int rows = tiles.size(t);
+    float* to = c + tiles.begin(t) * stride;
     if (first) {
-      tile_rows<true, false>(rows, a, 0, weight, depth, bias, c + r * stride, stride);
+      tile_rows<true, false>(rows, packed, 0, weight, depth, bias, to, stride);
     } else {
-      tile_rows<true, true>(rows, a, 0, weight, depth, nullptr, c + r * stride, stride);
+      tile_rows<true, true>(rows, packed, 0, weight, depth, nullptr, to, stride);
     }
-    if (last && call.activation != Activation::kNone) finish(call, rows, c + r * stride, stride);
+    if (last && call.activation != Activation::kNone) finish(call, rows, to, stride);
   }
   if (last && !whole) {
     for (int64_t r = 0; r < block.rows; ++r) {
@@ -76,7 +77,7 @@ void panel(const Linear& call, const Block& block, int64_t number, const float* 
 
 void run_block(const Linear& call, const Block& block) {
   const int64_t step = depth_step(call.in);
-  const int64_t tiles = (block.rows + kTileRows - 1) / kTileRows;
+  const int64_t tiles = Tiles(block.rows).count;
   float* packed = static_cast<float*>(scratch(kInputs, sizeof(float) * (tiles * step * kPackedStep)));
   float* edge = static_cast<float*>(scratch(kPanel, sizeof(float) * tiles * kTileRows * kFloatPanel));
   for (int64_t k = 0; k < call.in; k += step) {

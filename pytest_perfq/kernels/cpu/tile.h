@@ -10,6 +10,16 @@ constexpr int kTileRows = 6;  // 6 x 2 accumulators, 2 columns of b and a broadc
 constexpr int kTileColumns = 16;
 constexpr int kPackedStep = 8;  // floats from one depth to the next of packed rows
 
+// Rows in tiles as even as can be: 32 rows are 6, 6, 5, 5, 5, 5 and not five times 6 and a slow 2, whose few sums would wait
+// for each other.
+struct Tiles {
+  explicit Tiles(int64_t rows, int64_t most = kTileRows) : count((rows + most - 1) / most), rows(rows) {}
+  int64_t begin(int64_t tile) const { return tile * (rows / count) + smaller(tile, rows % count); }
+  int size(int64_t tile) const { return static_cast<int>(begin(tile + 1) - begin(tile)); }
+
+  int64_t count, rows;
+};
+
 // c[r][0..16) = start + sum over k of a(r, k) b[k][0..16).
 //
 // a(r, k) is a[k * 8 + r] when kPacked, else a[r * a_stride + k]. b: [depth][16], one panel. start: c itself when

@@ -1,0 +1,310 @@
+"""The native encoder beside its peers at their best: one process, rotated rounds, medians. Writes .perfq/speed-native.json.
+
+    python tests/speed_native.py                  what `make speed` runs: some minutes
+    python tests/speed_native.py --all            every shape of every model, one thread and all: an hour
+    python tests/speed_native.py --models minilm --shapes 8x128 --rounds 50
+
+Peers: TorchScript frozen; onnxruntime in fp32 and INT8 with every fusion; the same INT8 fed one sequence at a time, which
+needs no padding either; OpenVINO and torch.compile where `--peers` names them. Models are random: speed does not depend on
+the weights, and what the bits cost in accuracy is measured on trained ones in suites/test_native.py.
+
+`half` has lengths uniform on [1, S] and one row of S. A ratio is of medians; a figure is the geometric mean over shapes, with
+that of the minima in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from pytest_perfq import Dynamic, registry
+from pytest_perfq.contracts import Batch, Model, Program, Resources
+from pytest_perfq.core.case import Case
+from pytest_perfq.core.spec import Spec
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = Path(os.environ.get("PERFQ_CACHE", ROOT / ".perfq" / "cache"))
+SHAPES = ((1, 32), (1, 128), (1, 384), (8, 32), (8, 128), (8, 384))
+QUICK = {"bert": SHAPES[:2] + SHAPES[3:4], "minilm": SHAPES[:5]}
+# Hidden size, layers, heads, inner size.
+MODELS = {"bert": (768, 12, 12, 3072), "minilm": (384, 6, 12, 1536)}
+# Name here -> backend and quantization.
+PROGRAMS: dict[str, tuple[str, bool]] = {
+    "torchscript": ("torchscript", False),
+    "ort": ("ort", False),
+    "ort-int8": ("ort", True),
+    "compile": ("compile", False),
+    "native": ("native", False),
+    "w8a8": ("native[bits=w8a8]", True),
+    "w8a7": ("native[bits=w8a7]", True),
+    "w7a7": ("native[bits=w7a7]", True),
+}
+USUAL = [name for name in PROGRAMS if name != "compile"]
+PEAK_GOPS = 275.0  # two vpmaddubsw and a vpmaddwd for 64 products at 3.23 GHz: one Zen 3 core
+
+Times = dict[str, list[float]]
+
+
+def model_of(name: str) -> Model:
+    """A random BERT of the model's shape with a question-answering head."""
+    hidden, layers, heads, inner = MODELS[name]
+    config = transformers.BertConfig(
+        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner,
+        attn_implementation="eager",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    module = transformers.BertForQuestionAnswering(config).eval()
+    size = sum(weight.numel() * weight.element_size() for weight in module.parameters())
+    return Model(
+        module=module, tokenizer=None, config=config, key=f"speed-{name}-{transformers.__version__}", source=f"random {name}",
+        inputs=("input_ids", "attention_mask", "token_type_ids"), outputs=("start_logits", "end_logits"),
+        max_positions=512, vocab_size=config.vocab_size, bytes=size,
+    )  # fmt: skip
+
+
+def batch_of(rows: int, columns: int, half: bool) -> Batch:
+    """Random ids; the same lengths for every program and run."""
+    dice = np.random.default_rng([7, rows, columns])
+    lengths = dice.integers(1, columns, size=rows, endpoint=True) if half else np.full(rows, columns)
+    if half and rows > 1:
+        lengths[int(dice.integers(rows))] = columns
+    elif half:
+        lengths[0] = columns // 2
+    mask = (np.arange(columns)[None, :] < lengths[:, None]).astype(np.int64)
+    ids = np.where(mask == 1, dice.integers(1000, 30000, (rows, columns)), 0).astype(np.int64)
+    arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return Batch(arrays, tuple(int(length) for length in lengths))
+
+
+def rows_of(batch: Batch) -> list[Batch]:
+    """Each sequence as a batch of its own, without padding."""
+    return [
+        Batch({name: array[row : row + 1, :length] for name, array in batch.arrays.items()}, (length,))
+        for row, length in enumerate(batch.lengths)
+    ]
+
+
+def build(name: str, model: Model, resources: Resources) -> Program:
+    """The program, or the end of this run with its reasons: a peer that is missing is not a faster one."""
+    backend, quantized = PROGRAMS[name]
+    case = Case(
+        task=Spec("question-answering"), dataset="synthetic", model=model.source, model_name=model.source,
+        backend=Spec.parse(backend), quantization=Dynamic() if quantized else None,
+    )  # fmt: skip
+    found = registry.load("backend", case.backend.name)
+    if reasons := found.refuses(case):
+        raise SystemExit(f"{name}: {'; '.join(reasons)}; leave it out with --programs")
+    no_calibration: Callable[[], Iterator[Batch]] = lambda: iter(())  # noqa: E731
+    return found.build(case, model, resources, no_calibration)
+
+
+def calls_of(programs: dict[str, Program], batch: Batch) -> dict[str, Callable[[], Any]]:
+    """What is timed, fed ahead."""
+    calls: dict[str, Callable[[], Any]] = {}
+    for name, program in programs.items():
+        fed = program.feed(batch)
+        calls[name] = lambda program=program, fed=fed: program.run(fed)
+        if name.startswith("ort") and batch.shape[0] > 1:
+            each = [program.feed(one) for one in rows_of(batch)]
+            calls[f"{name}-each"] = lambda program=program, each=each: [program.run(one) for one in each]
+    return calls
+
+
+def timed(calls: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter) -> Times:
+    """Seconds of every call; each round begins one program later. A call is made once untimed before it counts: what the
+    program before left in the caches and its threads is not this one's."""
+    names, found = list(calls), Times()
+    for at in range(rounds):
+        for name in names[at % len(names) :] + names[: at % len(names)]:
+            calls[name]()
+            start = clock()
+            calls[name]()
+            found.setdefault(name, []).append(clock() - start)
+    return found
+
+
+def cosine(program: Program, batch: Batch, model: Model) -> float:
+    """Of the program's logits of real tokens with eager's."""
+    with torch.inference_mode():
+        output = model.module(**{name: torch.from_numpy(batch.arrays[name]) for name in model.inputs})
+    mask = batch.arrays["attention_mask"].astype(bool)
+    got = program.fetch(program.run(program.feed(batch)))
+    one = np.concatenate([got[name][mask].astype(np.float64) for name in model.outputs])
+    other = np.concatenate([getattr(output, name).numpy()[mask].astype(np.float64) for name in model.outputs])
+    return float(one @ other / math.sqrt((one @ one) * (other @ other)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One shape of one model: its times by program, and the cosine of each native program."""
+
+    model: str
+    threads: int
+    shape: tuple[int, int]
+    half: bool
+    times: Times
+    cosines: dict[str, float]
+
+    def ratio(self, faster: str, slower: str, pick: Callable[[list[float]], float] = statistics.median) -> float | None:
+        """How many times faster; None where one of them was not run."""
+        both = faster in self.times and slower in self.times
+        return pick(self.times[slower]) / pick(self.times[faster]) if both else None
+
+    def line(self) -> str:
+        """Medians in milliseconds."""
+        shape = f"{self.model} {self.shape[0]}x{self.shape[1]} {'half' if self.half else 'full'}, {self.threads} thread"
+        cells = [f"{name} {statistics.median(values) * 1e3:.2f}" for name, values in self.times.items()]
+        return f"{shape + ('s' if self.threads > 1 else ''):<32}" + "  ".join(cells)
+
+
+def mean_ratio(rows: list[Row], faster: str, slower: str) -> str:
+    """Geometric mean over rows of the ratio of medians, that of minima in brackets, and how many rows; '-' without any."""
+    found = [row.ratio(faster, slower) for row in rows]
+    least = [row.ratio(faster, slower, min) for row in rows]
+    kept = [math.log(one) for one in found if one is not None]
+    if not kept:
+        return "-"
+    best = [math.log(one) for one in least if one is not None]
+    return f"{math.exp(statistics.fmean(kept)):.2f}x ({math.exp(statistics.fmean(best)):.2f}), n={len(kept)}"
+
+
+def best_fp32(row: Row) -> float | None:
+    """Native fp32 against the best other fp32 program of the run."""
+    others = [statistics.median(row.times[name]) for name in ("torchscript", "ort", "compile") if name in row.times]
+    return min(others) / statistics.median(row.times["native"]) if others and "native" in row.times else None
+
+
+def figures(rows: list[Row]) -> Iterator[tuple[str, str, str]]:
+    """Name, value and goal of every figure."""
+    for model in sorted({row.model for row in rows}):
+        for threads in sorted({row.threads for row in rows}):
+            some = [row for row in rows if row.model == model and row.threads == threads]
+            full, half = [row for row in some if not row.half], [row for row in some if row.half]
+            at = f"{model}, {threads} thread{'s' if threads > 1 else ''}"
+            for bits, padded, alone in (
+                ("w8a8", ("1.3", "2.8"), "1.4"), ("w8a7", ("1.3", "2.8"), "1.4"), ("w7a7", ("1.6", "3.3"), "1.7"),
+            ):  # fmt: skip
+                yield f"{bits} / ort INT8 padded, full; {at}", mean_ratio(full, bits, "ort-int8"), padded[0]
+                yield f"{bits} / ort INT8 padded, half; {at}", mean_ratio(half, bits, "ort-int8"), padded[1]
+                yield f"{bits} / ort INT8 each alone, half; {at}", mean_ratio(half, bits, "ort-int8-each"), alone
+            yield f"w7a7 / ort INT8 each alone, full; {at}", mean_ratio(full, "w7a7", "ort-int8-each"), "1.6"
+            yield f"w7a7 / TorchScript, full; {at}", mean_ratio(full, "w7a7", "torchscript"), "2.7"
+            yield f"w7a7 / TorchScript, half; {at}", mean_ratio(half, "w7a7", "torchscript"), "5.7"
+            yield f"fp32 / TorchScript, half; {at}", mean_ratio(half, "native", "torchscript"), "2.25 bert, 2.6 minilm"
+            best = [one for row in full if (one := best_fp32(row)) is not None]
+            if best:
+                mean = math.exp(statistics.fmean(map(math.log, best)))
+                yield f"fp32 / best other fp32, full; {at}", f"{mean:.2f}x, lowest {min(best):.2f}", "1.0, lowest 0.97"
+            for name in ("native", "w8a8", "w8a7", "w7a7"):
+                worst = [row.cosines[name] for row in some if name in row.cosines]
+                if worst:
+                    yield f"lowest cosine of {name} with eager; {at}", f"{min(worst):.5f}", "0.999"
+
+
+def linears_gops() -> Iterator[tuple[str, str, str]]:
+    """Billions of operations a second of the w7a7 linears of BERT-base, quantizing their input included; one thread."""
+    torch.set_num_threads(1)
+    ops = torch.ops.perfq
+    for tokens, inside, outside in ((32, 768, 2304), (128, 768, 3072), (128, 3072, 768), (1024, 768, 2304), (1024, 3072, 768)):
+        x = torch.randn(tokens, inside)
+        whole = torch.randint(-63, 64, (outside, inside), dtype=torch.int8)
+        weight, total = ops.pack_weight_int8(whole, "w7a7"), whole.sum(1, dtype=torch.int32)
+        scale = torch.full((outside,), 0.01)
+        times = []
+        for _ in range(60):
+            start = time.perf_counter()
+            ops.linear_int8(x, weight, scale, total, None, None, None, None, None, "w7a7", "none")
+            times.append(time.perf_counter() - start)
+        gops = 2e-9 * tokens * inside * outside / statistics.median(times)
+        best = 2e-9 * tokens * inside * outside / min(times)
+        name = f"w7a7 linear {tokens} x {inside} -> {outside}"
+        yield name, f"{gops:.0f} GOP/s ({best:.0f}), {gops / PEAK_GOPS:.2f} of {PEAK_GOPS:.0f}", "0.87"
+
+
+def padding_share(name: str, model: Model, programs: dict[str, Program]) -> Iterator[tuple[str, str, str]]:
+    """Embedding, packing and restoring as a share of a w7a7 forward pass of 8 x 128 at half."""
+    encoder = getattr(programs["w7a7"], "encoder", None)
+    if encoder is None:
+        return
+    batch = batch_of(8, 128, half=True)
+    feed = programs["w7a7"].feed(batch)
+    with torch.inference_mode():
+        layout = encoder.layout(feed)
+        hidden = encoder.embed(feed, layout)
+
+        def ends() -> None:
+            found = encoder.layout(feed)
+            encoder.embed(feed, found)
+            encoder.ops.restore_padding(hidden, found.index, found.batch, found.seq)
+
+        times = timed({"ends": ends, "whole": lambda: programs["w7a7"].run(feed)}, 40)
+    share = 100 * statistics.median(times["ends"]) / statistics.median(times["whole"])
+    yield f"embedding, pack and restore in w7a7, {name} 8x128 half", f"{share:.1f} %", "1 % bert, 1.5 % minilm"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The native encoder beside its peers.")
+    parser.add_argument("--all", action="store_true", help="every shape, one thread and all")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--shapes", nargs="+", metavar="BxS", help="such as 8x128")
+    parser.add_argument("--threads", nargs="+", type=int, help="numbers of threads (1)")
+    parser.add_argument("--programs", nargs="+", choices=list(PROGRAMS), default=USUAL)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--cpu-time", action="store_true", help="the thread's CPU time, where the machine is busy; one thread")
+    asked = parser.parse_args()
+    if asked.cpu_time and (asked.all or (asked.threads or [1]) != [1]):
+        parser.error("--cpu-time sees one thread only; leave --threads and --all out")
+    return asked
+
+
+def main() -> None:
+    asked = arguments()
+    clock = time.thread_time if asked.cpu_time else time.perf_counter
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    rows: list[Row] = []
+    shares: list[tuple[str, str, str]] = []
+    for threads in asked.threads or (sorted({1, cores}) if asked.all else [1]):
+        for name in asked.models:
+            model = model_of(name)
+            resources = Resources(CACHE, threads=threads, progress=print)
+            programs = {one: build(one, model, resources) for one in asked.programs}
+            shapes = [tuple(map(int, one.split("x"))) for one in asked.shapes or ()]
+            for shape in shapes or (SHAPES if asked.all else QUICK[name]):
+                for half in (False, True):
+                    batch = batch_of(*shape, half)
+                    times = timed(calls_of(programs, batch), asked.rounds, clock)
+                    ours = {one: programs[one] for one in programs if PROGRAMS[one][0].startswith("native")}
+                    cosines = {one: cosine(program, batch, model) for one, program in ours.items()}
+                    rows.append(Row(name, threads, shape, half, times, cosines))
+                    print(rows[-1].line(), flush=True)
+            if threads == 1 and "w7a7" in programs:
+                shares += padding_share(name, model, programs)
+            for program in programs.values():
+                program.close()
+    found = [*figures(rows), *linears_gops(), *shares]
+    for figure, value, goal in found:
+        print(f"{figure:<58}{value:>28}   goal {goal}")
+    path = ROOT / ".perfq" / "speed-native.json"
+    path.parent.mkdir(exist_ok=True)
+    table = {
+        "figures": [{"name": figure, "value": value, "goal": goal} for figure, value, goal in found],
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
