@@ -52,7 +52,7 @@ def fakes():
     from pytest_perfq import registry
 
     sys.path.insert(0, str(FAKES))
-    for cached in (registry._entry_points, registry.names, registry.load):
+    for cached in (registry._entry_points, registry.names, registry.declared, registry.load):
         cached.cache_clear()
     import perfq_fakes
 
@@ -67,7 +67,7 @@ def fakes():
 
     yield perfq_fakes
     sys.path.remove(str(FAKES))
-    for cached in (registry._entry_points, registry.names, registry.load):
+    for cached in (registry._entry_points, registry.names, registry.declared, registry.load):
         cached.cache_clear()
 
 
