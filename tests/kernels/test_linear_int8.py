@@ -64,6 +64,7 @@ def test_the_oracle_is_near_torchs_linear(bits):
     assert (error <= 0.5 * step * real.abs().sum(1) * 1.01).all() and error.max() > 0
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_the_oracle_is_torchs_quantized_linear():
     """torch's own INT8 product between tensors of one scale, where this build has one."""
     if "fbgemm" not in torch.backends.quantized.supported_engines:
