@@ -61,6 +61,10 @@ void panel(const Linear& call, const Block& block, int64_t number, const float* 
   for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
     const int rows = tiles.size(t);
     float* to = c + tiles.begin(t) * stride;
+    if (number + 1 < block.last) {
+      const int64_t bytes = depth * kFloatPanel * static_cast<int64_t>(sizeof(float));
+      fetch_ahead(weight + kFloatPanel * call.in, bytes, t, tiles.count);
+    }
     if (first) {
       tile_rows<true, false>(rows, packed, 0, weight, depth, bias, to, stride);
     } else {

@@ -258,11 +258,13 @@ void run(const LinearInt8& call, const Workers& workers) {
       const int64_t panel = unit % panels, column = panel * kColumns;
       const int64_t first = unit / panels * block_tiles, last = smaller(x.tiles, first + block_tiles);
       const Columns<kColumns> by(call, column);
+      const int8_t* w = call.weight + column * x.depth;
       for (int64_t t = first; t < last; ++t) {
         const int rows = x.rows(call, t);
         alignas(32) int32_t sums[kRows * kColumns];
         expect(call, t * kRows, rows, column);
-        tile_rows<kBits>(rows, x.elements + t * kRows * x.depth, call.weight + column * x.depth, x.depth, sums);
+        if (unit + 1 < end && panel + 1 < panels) fetch_ahead(w + kColumns * x.depth, kColumns * x.depth, t - first, last - first);
+        tile_rows<kBits>(rows, x.elements + t * kRows * x.depth, w, x.depth, sums);
         for (int r = 0; r < rows; ++r) {
           const int64_t row = t * kRows + r;
           finish(call, sums + r * kColumns, x.scales[row], by, row * call.out + column, call.out - column, out_as);
