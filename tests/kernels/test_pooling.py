@@ -68,6 +68,14 @@ def test_a_vector_of_zeros_has_no_direction_and_stays_zero(isa, kernels):
     assert torch.equal(kernels.pool(torch.zeros(2, 9), bounds([2]), "mean", True), torch.zeros(1, 9))
 
 
+@pytest.mark.parametrize("factor", [1e-6, 1e-14, 1e6])
+def test_short_vectors_are_normalized_as_torchs_are(factor, isa, kernels):
+    """To norm 1 however short, down to a norm of 1e-12; below that they are divided by 1e-12."""
+    x = factor * normal(5, 19)
+    expected = torch.nn.functional.normalize(x.double().mean(0, keepdim=True), dim=1)
+    tolerance.close(kernels.pool(x, bounds([5]), "mean", True), expected, tolerance.POOL)
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("token", [0, 2])
