@@ -12,6 +12,7 @@ from typing import Any
 from pytest_perfq import registry
 from pytest_perfq.contracts import Arrays, Backend, Batch, Examples, Model, Program, Resources, Task
 from pytest_perfq.core.case import Case
+from pytest_perfq.errors import UsageError
 
 CALIBRATION_BATCH = 8
 # The original and the program under test; more would hold gigabytes for nothing, since the walk goes program by program.
@@ -93,10 +94,16 @@ class Materials:
         return self._programs[key]
 
     def _calibration(self, case: Case) -> Iterator[Batch]:
-        """Batches of the first `calibration_samples` examples of the calibration split."""
+        """Batches of the first `calibration_samples` examples of the calibration split. Raises UsageError for more than it has."""
         assert case.quantization is not None
         examples = self.examples(case, case.calibration_split)
-        rows = examples.rows[: case.quantization.calibration_samples]
+        wanted, has = case.quantization.calibration_samples, len(examples.rows)
+        if wanted > has:
+            raise UsageError(
+                f"calibration_samples is {wanted}, but split {case.calibration_split!r} of {examples.name} has {has} examples; "
+                f"ask for at most {has}"
+            )
+        rows = examples.rows[:wanted]
         some = dataclasses.replace(examples, rows=rows, key=f"{examples.key}:{len(rows)}")
         return task_of(case).batches(case, self.model(case), some, CALIBRATION_BATCH)
 

@@ -12,6 +12,7 @@ import torch
 from pytest_perfq.contracts import Resources
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
+from pytest_perfq.core.quantization import Static
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.errors import ProgramError, UsageError
 from pytest_perfq.report.progress import Progress, duration
@@ -100,6 +101,13 @@ def test_lengths_of_the_data_set(bench):
 def test_more_positions_than_the_model_has(bench):
     with pytest.raises(UsageError, match=r"seq_len is 65, but model 'm' has 64 positions; give seq_len=64 or less"):
         bench.measure(timed(seq_len=65))
+
+
+def test_calibration_on_more_examples_than_there_are(bench, fakes, monkeypatch):
+    monkeypatch.setattr(type(fakes.SLOW), "build", lambda self, case, model, resources, calibration: list(calibration()))
+    wanted = Static("MatMul", calibration_samples=10**6)
+    with pytest.raises(UsageError, match=r"calibration_samples is 1000000, but split 'train' of \w+ has \d+ examples; ask for"):
+        bench.measure(case("slow", quantization=wanted))
 
 
 def test_logits_that_are_not_numbers_are_never_timed(bench):
