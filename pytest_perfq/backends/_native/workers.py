@@ -92,8 +92,13 @@ class Workers:
             raise self._failed(dead[0], self._told(dead[0]) or self._death(dead[0]))
         kind, value = self._receive(rank)
         if kind == "failed":
-            raise self._failed(rank, value)
+            raise self._failed(*self._cause(rank, value))
         return value
+
+    def _cause(self, rank: int, how: str) -> tuple[int, str]:
+        """Who began: a process that was killed makes the others fail, with a lost connection to tell of."""
+        killed = [other for other, process in enumerate(self._processes) if (process.exitcode or 0) < 0]
+        return (killed[0], self._death(killed[0])) if killed else (rank, how)
 
     def _receive(self, rank: int) -> tuple[str, Any]:
         try:
@@ -115,20 +120,24 @@ class Workers:
 
     def _failed(self, rank: int, how: str) -> ProgramError:
         count = len(self._processes)
-        self.close()
+        self._end(0.0)  # the others wait for the one that failed, and hear nothing else
         return ProgramError(
             f"process {rank} of {count} of the native encoder {how}; run it with tp and pp 1 to see whether it lasts"
         )
 
     def close(self) -> None:
-        """Ends the processes: asked first, then made to. May be called again."""
+        """Ends the processes. May be called again."""
+        self._end(END_LIMIT_S)
+
+    def _end(self, patience_s: float) -> None:
+        """Asks the processes to end, and makes those that do not in time."""
         for pipe in self._pipes:
             try:
                 pipe.send(("end", None))
             except OSError:
                 continue  # it is dead already
         for process in self._processes:
-            process.join(END_LIMIT_S)
+            process.join(patience_s)
             if process.is_alive():
                 process.kill()
                 process.join()
