@@ -91,7 +91,7 @@ class Encoder:
         )  # fmt: skip  # [T, E]
         if given.project is not None:
             x = self.linear(x, given.project)  # [T, E] -> [T, H]
-        first = self.weights.layers[0].scales if self.weights.layers else None
+        first = self.weights.layers[0].scales
         return x if first is None else self.ops.quantize(x, first.input.scale, first.input.zero, self.weights.levels)
 
     def layers(self, x: Tensor, layout: Layout) -> Tensor:
@@ -148,9 +148,9 @@ class Encoder:
         """Logits of every token, [B, S, C], or of every sequence, [B, C]."""
         head = self.weights.head
         assert head is not None
-        if self.weights.levels and self.weights.layers[-1].scales is not None:
-            last = self.weights.layers[-1].scales.output
-            x = self.ops.dequantize(x, last.scale, last.zero)
+        last = self.weights.layers[-1].scales
+        if last is not None:
+            x = self.ops.dequantize(x, last.output.scale, last.output.zero)
         if head.pooled:
             return self._sequence_logits(x, head, layout)
         return self.ops.restore_padding(self.linear(x, head.classifier), layout.index, layout.batch, layout.seq)

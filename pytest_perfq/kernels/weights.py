@@ -122,6 +122,8 @@ def read(model: Model) -> Weights:
     config, module = model.config, model.module
     base = module.get_submodule(names.base)
     layers = tuple(_layer(layer, names) for layer in base.get_submodule(names.layers))
+    if not layers:
+        raise BuildError(f"{model.source} has 0 layers; the native encoder computes at least 1: use backend eager")
     heads = int(getattr(config, "num_attention_heads", 0) or config.n_heads)
     head_size = layers[0].qkv.weight.shape[0] // (3 * heads)
     if head_size % HEAD_SIZE_STEP or head_size > HEAD_SIZE_LIMIT:

@@ -141,6 +141,18 @@ def test_int8_kernels_are_the_plain_operations(bits, approach, isa, kernels):
     assert cosine(got, wanted) > (1 + COSINE[approach]) / 2
 
 
+@pytest.mark.parametrize("chosen", [packing.FP32, packing.Recipe("w8a7")], ids=["fp32", "w8a7"])
+def test_the_whole_forward_is_one_graph_for_batches_of_any_size(chosen, kernels):
+    model = make_model("bert", "text-classification")
+    whole = encoder.Encoder(packing.pack(weights.read(model), kernels, chosen), kernels)
+    compiled = torch.compile(lambda *feed: whole(encoder.Feed(*feed)), fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        for lengths, columns in (((9, 4), 9), ((20, 1, 30), 30)):
+            batch = make_batch(model, lengths, columns)
+            feed = encoder.feed(batch.arrays, batch.lengths, True)
+            torch.testing.assert_close(compiled(*feed), whole(feed), atol=0.0, rtol=0.0)
+
+
 def cosine(one, other):
     return float(torch.nn.functional.cosine_similarity(one.double(), other.double(), dim=0))
 

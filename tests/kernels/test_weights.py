@@ -79,12 +79,16 @@ ROBERTA = transformers.RobertaConfig(
             "use backend eager or ort",
         ),
         (
+            lambda model: make_model("bert", "question-answering", num_hidden_layers=0),
+            "tiny:bert has 0 layers; the native encoder computes at least 1: use backend eager",
+        ),
+        (
             lambda model: dataclasses.replace(model, module=transformers.BertForMaskedLM(model.config)),
             "tiny:bert is a BertForMaskedLM; the native encoder has heads for question answering, token and sequence "
             "classification: use backend eager or ort",
         ),
     ],
-    ids=["family", "activation", "positions", "decoder", "small head", "large head", "task"],
+    ids=["family", "activation", "positions", "decoder", "small head", "large head", "layers", "task"],
 )
 def test_what_cannot_be_read_is_said_in_one_sentence(change, sentence):
     with pytest.raises(BuildError) as caught:
