@@ -60,15 +60,18 @@ int64_t at_least_one(const char* op, const char* what, int64_t value) {
 }
 
 // One scale and zero; on the CPU their values can be looked at.
-Quantized quantized_as(const char* op, const Tensor& scale, const Tensor& zero, int32_t levels) {
-  const Input<float> scales(op, "scale", scale, 1);
-  const Input<int32_t> zeros(op, "zero", zero, 1);
-  agree(op, "scale holds", scales.count(), "one number is", 1);
-  agree(op, "zero holds", zeros.count(), "one number is", 1);
+Quantized quantized_as(const char* op, const char* of, const Tensor& scale, const Tensor& zero, int32_t levels) {
+  const std::string scale_name = std::string("the scale of ") + of, zero_name = std::string("the zero of ") + of;
+  const Input<float> scales(op, scale_name.c_str(), scale, 1);
+  const Input<int32_t> zeros(op, zero_name.c_str(), zero, 1);
+  if (scales.count() != 1) refuse(op, scale_name, " holds ", scales.count(), " numbers, not 1");
+  if (zeros.count() != 1) refuse(op, zero_name, " holds ", zeros.count(), " numbers, not 1");
   const float step = *scales.data();
-  if (!(step > 0.0f) || !(step < std::numeric_limits<float>::infinity())) refuse(op, "scale is ", step, "; it must be positive");
+  if (!(step > 0.0f) || !(step < std::numeric_limits<float>::infinity())) {
+    refuse(op, scale_name, " is ", step, "; it must be positive and finite");
+  }
   const int32_t offset = *zeros.data();
-  if (offset < 0 || offset > levels) refuse(op, "zero is ", offset, "; it must lie within 0 and ", levels);
+  if (offset < 0 || offset > levels) refuse(op, zero_name, " is ", offset, "; it must lie within 0 and ", levels);
   return {step, offset, levels};
 }
 
@@ -126,6 +129,7 @@ Tensor restore_padding(const Tensor& x, const Tensor& index, int64_t batch, int6
   const Input<float> rows(op, "x", x, 2);
   const Input<int32_t> places(op, "index", index, 1);
   agree(op, "x has rows:", rows.size(0), "index", places.count());
+  if (batch < 0 || seq < 0) refuse(op, "batch is ", batch, " and seq ", seq, "; neither can be negative");
   check_index(op, places, batch * seq);
   Tensor y = make({batch, seq, rows.size(1)}, ScalarType::Float);
   kernels().restore({rows.data(), places.data(), data_of<float>(y), rows.size(0), batch * seq, rows.size(1)}, workers());
@@ -226,9 +230,9 @@ Tensor add_layernorm_int8(const Tensor& x, const Tensor& residual, const Tensor&
   AddLayerNorm call{};
   call.x8 = rows.data(), call.residual8 = others.data(), call.y8 = data_of<uint8_t>(y);
   call.weight = scale.data(), call.bias = shift.data();
-  call.x_as = quantized_as(op, scales[0], zeros[0], top);
-  call.residual_as = quantized_as(op, scales[1], zeros[1], top);
-  call.y_as = quantized_as(op, scales[2], zeros[2], top);
+  call.x_as = quantized_as(op, "x", scales[0], zeros[0], top);
+  call.residual_as = quantized_as(op, "the residual", scales[1], zeros[1], top);
+  call.y_as = quantized_as(op, "the output", scales[2], zeros[2], top);
   call.rows = rows.size(0), call.size = size, call.eps = static_cast<float>(eps);
   kernels().add_layernorm(call, workers());
   return y;
@@ -238,7 +242,7 @@ Tensor add_layernorm_int8(const Tensor& x, const Tensor& residual, const Tensor&
 int64_t head_size(const char* op, int64_t features, int64_t heads) {
   at_least_one(op, "heads", heads);
   if (features % (3 * heads) != 0) {
-    refuse(op, "qkv has ", features, " features, which ", heads, " heads of queries, keys and values cannot share");
+    refuse(op, "qkv has ", features, " features, which queries, keys and values of ", heads, heads == 1 ? " head" : " heads", " cannot share");
   }
   const int64_t size = features / (3 * heads);
   if (size % 8 != 0 || size < 8 || size > kMaxHeadSize) {
@@ -273,7 +277,8 @@ Tensor varlen_attention_int8(const Tensor& qkv, const Tensor& cu_seqlens, int64_
   Tensor out = make({rows.size(0), heads * size}, ScalarType::Byte);
   Attention call{};
   call.qkv8 = rows.data(), call.out8 = data_of<uint8_t>(out), call.cu_seqlens = starts.data();
-  call.in_as = quantized_as(op, scales[0], zeros[0], top), call.out_as = quantized_as(op, scales[1], zeros[1], top);
+  call.in_as = quantized_as(op, "qkv", scales[0], zeros[0], top);
+  call.out_as = quantized_as(op, "the output", scales[1], zeros[1], top);
   call.sequences = starts.count() - 1, call.heads = heads, call.size = size, call.scale = static_cast<float>(scale);
   kernels().attention(call, workers());
   return out;
@@ -354,11 +359,11 @@ Tensor linear_int8(const Tensor& x, const Tensor& weight, const Tensor& weight_s
   const int32_t levels = call.bits == Bits::kW8A8 ? 255 : 127;
   Quantized in_as{}, out_as{};
   if (input_scale) {
-    in_as = quantized_as(op, *input_scale, *input_zero, levels);
+    in_as = quantized_as(op, "the input", *input_scale, *input_zero, levels);
     call.input_scale = &in_as.scale, call.input_zero = &in_as.zero;
   }
   if (output_scale) {
-    out_as = quantized_as(op, *output_scale, *output_zero, levels);
+    out_as = quantized_as(op, "the output", *output_scale, *output_zero, levels);
     call.output_scale = &out_as.scale, call.output_zero = &out_as.zero;
   }
   call.x = rows ? rows->data() : nullptr, call.x8 = rows8 ? rows8->data() : nullptr;
@@ -379,7 +384,7 @@ Tensor quantize(const Tensor& x, const Tensor& scale, const Tensor& zero, int64_
   Tensor q = make({rows.size(0), rows.size(1)}, ScalarType::Byte);
   Rows call{};
   call.x = rows.data(), call.q = data_of<uint8_t>(q), call.count = rows.count();
-  call.as = quantized_as(op, scale, zero, levels_of(op, levels));
+  call.as = quantized_as(op, "x", scale, zero, levels_of(op, levels));
   kernels().quantize(call, workers());
   return q;
 }
@@ -390,7 +395,7 @@ Tensor dequantize(const Tensor& x, const Tensor& scale, const Tensor& zero) {
   Tensor y = make({rows.size(0), rows.size(1)}, ScalarType::Float);
   Rows call{};
   call.q_in = rows.data(), call.y = data_of<float>(y), call.count = rows.count();
-  call.as = quantized_as(op, scale, zero, 255);
+  call.as = quantized_as(op, "x", scale, zero, 255);
   kernels().dequantize(call, workers());
   return y;
 }
