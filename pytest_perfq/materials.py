@@ -94,7 +94,7 @@ class Materials:
         return self._programs[key]
 
     def _calibration(self, case: Case) -> Iterator[Batch]:
-        """Batches of the first `calibration_samples` examples of the calibration split. Raises UsageError for more than it has."""
+        """Batches of the first `calibration_samples` examples of the calibration split. Raises UsageError for too few."""
         assert case.quantization is not None
         examples = self.examples(case, case.calibration_split)
         wanted, has = case.quantization.calibration_samples, len(examples.rows)
