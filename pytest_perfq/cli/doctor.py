@@ -1,12 +1,14 @@
-"""`perfq doctor`: the machine, the places of results and caches, what other packages add, and every refusal with its reason,
-each sentence once."""
+"""`perfq doctor`: the machine, the native kernels, the places of results and caches, what other packages add, and every refusal
+with its reason, each sentence once."""
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+from pytest_perfq.cli import kernels
 from pytest_perfq.cli.places import described, places
 from pytest_perfq.report.explain import size
 from pytest_perfq.report.folding import wrap
@@ -27,12 +29,14 @@ def doctor(how: str, store: str, cache: str | None, data: str | None, width: int
     """Everything as a text or as JSON."""
     from pytest_perfq import device
 
-    facts = device.doctor_facts() | {"places": places(store, cache, data)}
+    where = places(store, cache, data)
+    facts = device.doctor_facts() | {"places": where, "kernels": kernels.facts(Path(where["cache"]["folder"]))}
     if how == "json":
         return json.dumps(facts, indent=1, default=str)
     blocks = {f"{tier} ({TIERS[tier]})": values for tier, values in facts["machine"].items()}
     blocks["a run here uses"] = {"gpu": _gpu(facts["gpu"]), "threads": facts["threads"]}
     blocks["places"] = described(facts["places"])
+    blocks["native kernels"] = kernels.described(facts["kernels"])
     lines: list[str] = []
     for title, values in blocks.items():
         lines += [title, *(part for name, value in values.items() for part in _fact(name, value, width)), ""]

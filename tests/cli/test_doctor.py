@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint
 import pytest
 from making import latency
 
+from pytest_perfq.cli import kernels
 from pytest_perfq.core.verdict import judge
 from pytest_perfq.device import doctor
 from pytest_perfq.store import Store
@@ -119,11 +120,30 @@ def test_the_mirror_is_named_with_its_data_sets(command, known, tmp_path):
 
 def test_json_has_the_same_facts(command, known, tmp_path):
     found = json.loads(command("doctor", "--format", "json")[1])
-    places = found.pop("places")
+    places, native = found.pop("places"), found.pop("kernels")
     assert found == FACTS
+    assert native["isas"][-1] == "portable" and native["built"] is False
     assert places["store"] == {"url": ".perfq/results.db", "exists": False, "runs": None, "problem": None}
     assert places["cache"] == {"folder": str(tmp_path / "cache"), "exists": False, "files": 0, "bytes": 0, "problem": None}
     assert places["data"] is None
+
+
+def test_the_kernels_say_what_they_run_and_what_they_leave_unused(tmp_path):
+    plain, none = frozenset({"avx2", "fma", "sse2"}), frozenset({"sse2"})
+    assert kernels.facts(tmp_path, plain)["isas"] == ["avx2", "portable"]
+    assert kernels.facts(tmp_path, plain | {"avx512f", "avx512_vnni"})["unused"] == ["avx512f", "avx512_vnni"]
+    lines = kernels.described(kernels.facts(tmp_path, none) | {"problem": None, "compiler": "g++ 12", "library": "x"})
+    assert lines["instruction set"] == "portable: this processor has no AVX2 with FMA, so they are slow"
+    assert lines["library"].startswith("not built yet")
+
+
+def test_without_a_compiler_the_kernels_say_so(command, known, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    status, output, _ = command("doctor")
+    assert status == 0
+    text = " ".join(output.split())
+    assert "native kernels not here the native kernels need a C++20 compiler, and CXX names 'no-such-compiler'" in text
+    assert json.loads(command("doctor", "--format", "json")[1])["kernels"]["built"] is False
 
 
 def test_what_other_packages_bring_is_named_and_tried(monkeypatch):
