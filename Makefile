@@ -21,10 +21,12 @@ test: setup
 
 # A real sweep of real models on the embedded data, judged and stored; ends with its table.
 bench: setup
-	$(BIN)/python -m pytest suites/test_smoke.py --perf-gpu=auto --perf-time=1s -q
+	$(BIN)/python -m pytest suites/test_smoke.py suites/test_native.py -k "not minilm" --perf-gpu=auto --perf-time=500ms -q
 
+# What the plugin costs, then the native encoder beside its peers.
 speed: setup
 	$(BIN)/python tests/speed.py
+	$(BIN)/python tests/speed_native.py
 
 # The native kernels, built ahead of their first use and kept in the cache.
 kernels: setup

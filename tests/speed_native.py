@@ -1,4 +1,5 @@
-"""The native encoder beside its peers at their best: one process, rotated rounds, medians. Writes .perfq/speed-native.json.
+"""The native encoder beside its peers at their best: one process, rotated rounds, medians. Its figures join those of speed.py
+in .perfq/speed.json; every time stands in .perfq/speed-native.json.
 
     python tests/speed_native.py                  what `make speed` runs: some minutes
     python tests/speed_native.py --all            every shape of every model, one thread and all: an hour
@@ -8,8 +9,8 @@ Peers: TorchScript frozen; onnxruntime in fp32 and INT8 with every fusion; the s
 needs no padding either; OpenVINO and torch.compile where `--peers` names them. Models are random: speed does not depend on
 the weights, and what the bits cost in accuracy is measured on trained ones in suites/test_native.py.
 
-`half` has lengths uniform on [1, S] and one row of S. A ratio is of medians; a figure is the geometric mean over shapes, with
-that of the minima in brackets.
+`half` has lengths uniform on [1, S] and one row of S (one row alone has S / 2). A ratio is of medians; a figure is the geometric
+mean over shapes, with that of the minima in brackets.
 """
 
 from __future__ import annotations
@@ -169,15 +170,38 @@ class Row:
         return f"{shape + ('s' if self.threads > 1 else ''):<32}" + "  ".join(cells)
 
 
-def mean_ratio(rows: list[Row], faster: str, slower: str) -> str:
-    """Geometric mean over rows of the ratio of medians, that of minima in brackets, and how many rows; '-' without any."""
-    found = [row.ratio(faster, slower) for row in rows]
-    least = [row.ratio(faster, slower, min) for row in rows]
-    kept = [math.log(one) for one in found if one is not None]
-    if not kept:
-        return "-"
-    best = [math.log(one) for one in least if one is not None]
-    return f"{math.exp(statistics.fmean(kept)):.2f}x ({math.exp(statistics.fmean(best)):.2f}), n={len(kept)}"
+@dataclasses.dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of `make speed`. best: the same from the minima, where that makes sense. shapes: how many it is a mean of."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float
+    best: float | None = None
+    better: str = "larger"
+    shapes: int = 1
+
+    def line(self) -> str:
+        """For a person."""
+        met = self.value >= self.goal if self.better == "larger" else self.value <= self.goal
+        best = "" if self.best is None else f" ({self.best:.2f})"
+        digits = 5 if self.unit == "cosine" else 2
+        value = f"{self.value:.{digits}f}{best} {self.unit}"
+        name = self.name if self.shapes == 1 else f"{self.name}, {self.shapes} shapes"
+        return f"{name:<66}{value:>22}   goal {self.goal:g}{'' if met else '   MISSED'}"
+
+
+def geometric(values: list[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def ratios(rows: list[Row], name: str, faster: str, slower: str, goal: float) -> Iterator[Figure]:
+    """The figure, or nothing where no row has both programs."""
+    found = [one for row in rows if (one := row.ratio(faster, slower)) is not None]
+    least = [one for row in rows if (one := row.ratio(faster, slower, min)) is not None]
+    if found:
+        yield Figure(f"native {name}", geometric(found), "x", goal, geometric(least), shapes=len(found))
 
 
 def best_fp32(row: Row) -> float | None:
@@ -186,34 +210,38 @@ def best_fp32(row: Row) -> float | None:
     return min(others) / statistics.median(row.times["native"]) if others and "native" in row.times else None
 
 
-def figures(rows: list[Row]) -> Iterator[tuple[str, str, str]]:
-    """Name, value and goal of every figure."""
+def figures(rows: list[Row]) -> Iterator[Figure]:
+    """Every figure of every model and number of threads."""
     for model in sorted({row.model for row in rows}):
         for threads in sorted({row.threads for row in rows}):
             some = [row for row in rows if row.model == model and row.threads == threads]
-            full, half = [row for row in some if not row.half], [row for row in some if row.half]
-            at = f"{model}, {threads} thread{'s' if threads > 1 else ''}"
-            for bits, padded, alone in (
-                ("w8a8", ("1.3", "2.8"), "1.4"), ("w8a7", ("1.3", "2.8"), "1.4"), ("w7a7", ("1.6", "3.3"), "1.7"),
-            ):  # fmt: skip
-                yield f"{bits} / ort INT8 padded, full; {at}", mean_ratio(full, bits, "ort-int8"), padded[0]
-                yield f"{bits} / ort INT8 padded, half; {at}", mean_ratio(half, bits, "ort-int8"), padded[1]
-                yield f"{bits} / ort INT8 each alone, half; {at}", mean_ratio(half, bits, "ort-int8-each"), alone
-            yield f"w7a7 / ort INT8 each alone, full; {at}", mean_ratio(full, "w7a7", "ort-int8-each"), "1.6"
-            yield f"w7a7 / TorchScript, full; {at}", mean_ratio(full, "w7a7", "torchscript"), "2.7"
-            yield f"w7a7 / TorchScript, half; {at}", mean_ratio(half, "w7a7", "torchscript"), "5.7"
-            yield f"fp32 / TorchScript, half; {at}", mean_ratio(half, "native", "torchscript"), "2.25 bert, 2.6 minilm"
-            best = [one for row in full if (one := best_fp32(row)) is not None]
-            if best:
-                mean = math.exp(statistics.fmean(map(math.log, best)))
-                yield f"fp32 / best other fp32, full; {at}", f"{mean:.2f}x, lowest {min(best):.2f}", "1.0, lowest 0.97"
-            for name in ("native", "w8a8", "w8a7", "w7a7"):
-                worst = [row.cosines[name] for row in some if name in row.cosines]
-                if worst:
-                    yield f"lowest cosine of {name} with eager; {at}", f"{min(worst):.5f}", "0.999"
+            yield from _figures(some, f"{model}, {threads} thread{'s' if threads > 1 else ''}", model)
 
 
-def linears_gops() -> Iterator[tuple[str, str, str]]:
+def _figures(some: list[Row], at: str, model: str) -> Iterator[Figure]:
+    full, half = [row for row in some if not row.half], [row for row in some if row.half]
+    # bits -> goals against onnxruntime's INT8: padded at full length, padded at half, each sequence alone at half.
+    goals = {"w8a8": (1.3, 2.8, 1.4), "w8a7": (1.3, 2.8, 1.4), "w7a7": (1.6, 3.3, 1.7)}
+    for bits, (one, two, three) in goals.items():
+        yield from ratios(full, f"{bits} / ort INT8 padded, full; {at}", bits, "ort-int8", one)
+        yield from ratios(half, f"{bits} / ort INT8 padded, half; {at}", bits, "ort-int8", two)
+        yield from ratios(half, f"{bits} / ort INT8 each alone, half; {at}", bits, "ort-int8-each", three)
+    yield from ratios(full, f"w7a7 / ort INT8 each alone, full; {at}", "w7a7", "ort-int8-each", 1.6)
+    yield from ratios(full, f"w7a7 / TorchScript, full; {at}", "w7a7", "torchscript", 2.7)
+    yield from ratios(half, f"w7a7 / TorchScript, half; {at}", "w7a7", "torchscript", 5.7)
+    yield from ratios(half, f"fp32 / TorchScript, half; {at}", "native", "torchscript", 2.25 if model == "bert" else 2.6)
+    best = [one for row in full if (one := best_fp32(row)) is not None]
+    if best:
+        yield Figure(f"native fp32 / best other fp32, full; {at}", geometric(best), "x", 1.0, shapes=len(best))
+        yield Figure(f"native fp32 / best other fp32, full, the lowest; {at}", min(best), "x", 0.97)
+    for name in ("native", "w8a8", "w8a7", "w7a7"):
+        worst = [row.cosines[name] for row in some if name in row.cosines]
+        if worst:
+            shown = "fp32" if name == "native" else name
+            yield Figure(f"native {shown} with eager, random weights, the lowest; {at}", min(worst), "cosine", 0.999)
+
+
+def linears_gops() -> Iterator[Figure]:
     """Billions of operations a second of the w7a7 linears of BERT-base, quantizing their input included; one thread."""
     torch.set_num_threads(1)
     ops = torch.ops.perfq
@@ -227,19 +255,15 @@ def linears_gops() -> Iterator[tuple[str, str, str]]:
             start = time.perf_counter()
             ops.linear_int8(x, weight, scale, total, None, None, None, None, None, "w7a7", "none")
             times.append(time.perf_counter() - start)
-        gops = 2e-9 * tokens * inside * outside / statistics.median(times)
-        best = 2e-9 * tokens * inside * outside / min(times)
-        name = f"w7a7 linear {tokens} x {inside} -> {outside}"
-        yield name, f"{gops:.0f} GOP/s ({best:.0f}), {gops / PEAK_GOPS:.2f} of {PEAK_GOPS:.0f}", "0.87"
+        peak = 2e-9 * tokens * inside * outside / PEAK_GOPS
+        name = f"native w7a7 linear {tokens} x {inside} -> {outside}, of {PEAK_GOPS:.0f} GOP/s"
+        yield Figure(name, peak / statistics.median(times), "of peak", 0.87, peak / min(times))
 
 
-def padding_share(name: str, model: Model, programs: dict[str, Program]) -> Iterator[tuple[str, str, str]]:
+def padding_share(name: str, programs: dict[str, Program]) -> Iterator[Figure]:
     """Embedding, packing and restoring as a share of a w7a7 forward pass of 8 x 128 at half."""
-    encoder = getattr(programs["w7a7"], "encoder", None)
-    if encoder is None:
-        return
-    batch = batch_of(8, 128, half=True)
-    feed = programs["w7a7"].feed(batch)
+    encoder = programs["w7a7"]._call  # type: ignore[attr-defined]
+    feed = programs["w7a7"].feed(batch_of(8, 128, half=True))
     with torch.inference_mode():
         layout = encoder.layout(feed)
         hidden = encoder.embed(feed, layout)
@@ -251,7 +275,25 @@ def padding_share(name: str, model: Model, programs: dict[str, Program]) -> Iter
 
         times = timed({"ends": ends, "whole": lambda: programs["w7a7"].run(feed)}, 40)
     share = 100 * statistics.median(times["ends"]) / statistics.median(times["whole"])
-    yield f"embedding, pack and restore in w7a7, {name} 8x128 half", f"{share:.1f} %", "1 % bert, 1.5 % minilm"
+    goal = 1.0 if name == "bert" else 1.5
+    yield Figure(f"native embedding, pack and restore in w7a7; {name} 8x128 half", share, "%", goal, better="smaller")
+
+
+def keep(found: list[Figure], rows: list[Row]) -> None:
+    """Writes both files; figures of an earlier run of this one give way."""
+    folder = ROOT / ".perfq"
+    folder.mkdir(exist_ok=True)
+    path = folder / "speed.json"
+    others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    ours = [
+        {"name": one.name, "value": round(one.value, 5), "unit": one.unit, "better": one.better, "goal": one.goal}
+        for one in found
+    ]
+    kept = [one for one in others if not one["name"].startswith("native ")]
+    path.write_text(json.dumps(kept + ours, indent=1) + "\n", encoding="utf-8")
+    table = json.dumps([dataclasses.asdict(row) for row in rows]) + "\n"
+    (folder / "speed-native.json").write_text(table, encoding="utf-8")
+    print(f"written to {path.relative_to(ROOT)} and .perfq/speed-native.json")
 
 
 def arguments() -> argparse.Namespace:
@@ -274,7 +316,7 @@ def main() -> None:
     clock = time.thread_time if asked.cpu_time else time.perf_counter
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     rows: list[Row] = []
-    shares: list[tuple[str, str, str]] = []
+    shares: list[Figure] = []
     for threads in asked.threads or (sorted({1, cores}) if asked.all else [1]):
         for name in asked.models:
             model = model_of(name)
@@ -290,20 +332,14 @@ def main() -> None:
                     rows.append(Row(name, threads, shape, half, times, cosines))
                     print(rows[-1].line(), flush=True)
             if threads == 1 and "w7a7" in programs:
-                shares += padding_share(name, model, programs)
+                shares += padding_share(name, programs)
             for program in programs.values():
                 program.close()
-    found = [*figures(rows), *linears_gops(), *shares]
-    for figure, value, goal in found:
-        print(f"{figure:<58}{value:>28}   goal {goal}")
-    path = ROOT / ".perfq" / "speed-native.json"
-    path.parent.mkdir(exist_ok=True)
-    table = {
-        "figures": [{"name": figure, "value": value, "goal": goal} for figure, value, goal in found],
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
-    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {path.relative_to(ROOT)}")
+    linears = linears_gops() if set(asked.programs) & {"w8a8", "w8a7", "w7a7"} else ()
+    found = [*figures(rows), *linears, *shares]
+    for figure in found:
+        print(figure.line())
+    keep(found, rows)
 
 
 if __name__ == "__main__":
