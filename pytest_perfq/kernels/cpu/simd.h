@@ -71,19 +71,27 @@ inline Vec minimum(Vec a, Vec b) {
 #endif
 }
 
+// Of all eight. highest and lowest may pass over a NaN; who needs to know looks for it elsewhere.
+#ifdef __AVX2__
 inline float sum(Vec v) {
-  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+  const __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+  const __m128 pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
 }
+inline float highest(Vec v) {
+  const __m128 half = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+  const __m128 pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_max_ss(pair, _mm_movehdup_ps(pair)));
+}
+#else
+inline float sum(Vec v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
 inline float highest(Vec v) {
   float best = v[0];
   for (int lane = 1; lane < kLanes; ++lane) best = larger(best, v[lane]);
   return best;
 }
-inline float lowest(Vec v) {
-  float best = v[0];
-  for (int lane = 1; lane < kLanes; ++lane) best = smaller(best, v[lane]);
-  return best;
-}
+#endif
+inline float lowest(Vec v) { return -highest(-v); }
 
 inline Vec floats(Ints v) { return __builtin_convertvector(v, Vec); }
 // Nearest integer, ties to even, of |v| < 2^22: adding 1.5 * 2^23 leaves it in the low bits of the mantissa.

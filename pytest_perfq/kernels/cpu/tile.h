@@ -102,7 +102,12 @@ inline void pack_transposed(const float* from, int64_t from_stride, int rows, in
   int64_t k = 0;
   for (; k + kLanes <= depth; k += kLanes) {
     Vec block[8];
-    for (int r = 0; r < 8; ++r) block[r] = r < rows ? load(from + r * from_stride + k) * all(factor) : all(0.0f);
+    if (rows == 8) {
+      PERFQ_UNROLL
+      for (int r = 0; r < 8; ++r) block[r] = load(from + r * from_stride + k) * all(factor);
+    } else {
+      for (int r = 0; r < 8; ++r) block[r] = r < rows ? load(from + r * from_stride + k) * all(factor) : all(0.0f);
+    }
     transpose(block);
     for (int j = 0; j < kLanes; ++j) store(to + (k + j) * to_stride, block[j]);
   }
