@@ -11,17 +11,23 @@ from pytest_perfq.contracts import Resources
 
 
 @pytest.fixture(scope="session")
-def resources(tmp_path_factory):
-    """A cache of its own, and small recipes."""
+def small_cache(tmp_path_factory):
+    """Where the tiny models are kept, by their recipes: trained once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def resources(small_cache):
+    """A cache of its own, and small recipes. No longer than a module: in any order, tests elsewhere have the true ones."""
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch)
-        yield Resources(cache=tmp_path_factory.mktemp("cache"))
+        yield Resources(cache=small_cache)
     from pytest_perfq.tasks import _synthetic
 
     _synthetic.table.cache_clear()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loaded(resources):
     """(task, model) of a task's tiny synthetic model, loaded once."""
     found = {}

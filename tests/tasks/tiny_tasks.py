@@ -38,7 +38,7 @@ def shrink(patch):
 
 
 def restore(patch):
-    """The recipes as shipped, whatever shrank them for the session."""
+    """The recipes as shipped, whatever shrank them for the module."""
     for name, rows in AS_SHIPPED[0].items():
         patch.setitem(_synthetic.TRAIN_ROWS, name, rows)
         patch.setitem(_synthetic_models.RECIPES, name, AS_SHIPPED[1][name])
