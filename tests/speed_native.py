@@ -6,7 +6,7 @@ in .perfq/speed.json; every time stands in .perfq/speed-native.json.
     python tests/speed_native.py --models minilm --shapes 8x128 --rounds 50
 
 Peers: TorchScript frozen; onnxruntime in fp32 and INT8 with every fusion; the same INT8 fed one sequence at a time, which
-needs no padding either; OpenVINO and torch.compile where `--peers` names them. Models are random: speed does not depend on
+needs no padding either; torch.compile and OpenVINO (`pip install openvino`) where `--programs` names them. Models are random: speed does not depend on
 the weights, and what the bits cost in accuracy is measured on trained ones in suites/test_native.py.
 
 `half` has lengths uniform on [1, S] and one row of S (one row alone has S / 2). A ratio is of medians; a figure is the geometric
@@ -53,6 +53,8 @@ PROGRAMS: dict[str, tuple[str, bool]] = {
     "w7a7": ("native[bits=w7a7]", True),
 }
 USUAL = [name for name in PROGRAMS if name != "compile"]
+OPENVINO = "openvino"  # no backend of ours
+FP32_PEERS = ("torchscript", "ort", "compile", OPENVINO)
 PEAK_GOPS = 275.0  # two vpmaddubsw and a vpmaddwd for 64 products at 3.23 GHz: one Zen 3 core
 
 Times = dict[str, list[float]]
@@ -97,8 +99,42 @@ def rows_of(batch: Batch) -> list[Batch]:
     ]
 
 
-def build(name: str, model: Model, resources: Resources) -> Program:
+class OpenVino:
+    """The model as OpenVINO compiles it for latency in fp32."""
+
+    def __init__(self, model: Model, threads: int) -> None:
+        import openvino
+
+        from pytest_perfq.backends._torch import Head
+
+        self._inputs, self._outputs = model.inputs, model.outputs
+        example = {name: torch.from_numpy(array) for name, array in batch_of(2, 16, half=True).arrays.items()}
+        with torch.no_grad():
+            graph = openvino.convert_model(Head(model.module, model).eval(), example_input=tuple(example.values()))
+        options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        compiled = openvino.Core().compile_model(graph, "CPU", options | {"INFERENCE_PRECISION_HINT": "f32"})
+        self._request = compiled.create_infer_request()
+
+    def feed(self, batch: Batch) -> list[Any]:
+        return [batch.arrays[name] for name in self._inputs]
+
+    def run(self, feed: list[Any]) -> Any:
+        return self._request.infer(dict(enumerate(feed)), share_inputs=True, share_outputs=True)
+
+    def fetch(self, output: Any) -> dict[str, Any]:
+        return {name: np.array(output[number]) for number, name in enumerate(self._outputs)}
+
+    def close(self) -> None:
+        del self._request
+
+
+def build(name: str, model: Model, resources: Resources) -> Any:
     """The program, or the end of this run with its reasons: a peer that is missing is not a faster one."""
+    if name == OPENVINO:
+        program = OpenVino(model, resources.threads)
+        if (alike := cosine(program, batch_of(2, 40, half=True), model)) < 0.99999:
+            raise SystemExit(f"OpenVINO's logits have a cosine of {alike:.6f} with eager's: it is not the same model")
+        return program
     backend, quantized = PROGRAMS[name]
     case = Case(
         task=Spec("question-answering"), dataset="synthetic", model=model.source, model_name=model.source,
@@ -136,7 +172,7 @@ def timed(calls: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], 
     return found
 
 
-def cosine(program: Program, batch: Batch, model: Model) -> float:
+def cosine(program: Any, batch: Batch, model: Model) -> float:
     """Of the program's logits of real tokens with eager's."""
     with torch.inference_mode():
         output = model.module(**{name: torch.from_numpy(batch.arrays[name]) for name in model.inputs})
@@ -206,7 +242,7 @@ def ratios(rows: list[Row], name: str, faster: str, slower: str, goal: float) ->
 
 def best_fp32(row: Row) -> float | None:
     """Native fp32 against the best other fp32 program of the run."""
-    others = [statistics.median(row.times[name]) for name in ("torchscript", "ort", "compile") if name in row.times]
+    others = [statistics.median(row.times[name]) for name in FP32_PEERS if name in row.times]
     return min(others) / statistics.median(row.times["native"]) if others and "native" in row.times else None
 
 
@@ -302,7 +338,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--shapes", nargs="+", metavar="BxS", help="such as 8x128")
     parser.add_argument("--threads", nargs="+", type=int, help="numbers of threads (1)")
-    parser.add_argument("--programs", nargs="+", choices=list(PROGRAMS), default=USUAL)
+    parser.add_argument("--programs", nargs="+", choices=[*PROGRAMS, OPENVINO], default=USUAL)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--cpu-time", action="store_true", help="the thread's CPU time, where the machine is busy; one thread")
     asked = parser.parse_args()
@@ -327,7 +363,7 @@ def main() -> None:
                 for half in (False, True):
                     batch = batch_of(*shape, half)
                     times = timed(calls_of(programs, batch), asked.rounds, clock)
-                    ours = {one: programs[one] for one in programs if PROGRAMS[one][0].startswith("native")}
+                    ours = {one: programs[one] for one in programs if one in PROGRAMS and PROGRAMS[one][0].startswith("native")}
                     cosines = {one: cosine(program, batch, model) for one, program in ours.items()}
                     rows.append(Row(name, threads, shape, half, times, cosines))
                     print(rows[-1].line(), flush=True)
