@@ -12,7 +12,7 @@ from typing import Any
 from pytest_perfq import registry
 from pytest_perfq.contracts import Arrays, Backend, Batch, Examples, Model, Program, Resources, Task
 from pytest_perfq.core.case import Case
-from pytest_perfq.errors import UsageError
+from pytest_perfq.errors import BuildError, UsageError
 
 CALIBRATION_BATCH = 8
 # The original and the program under test; more would hold gigabytes for nothing, since the walk goes program by program.
@@ -53,6 +53,17 @@ def backend_of(case: Case) -> Backend:
     return backend
 
 
+def _check_whole(case: Case, program: Program) -> None:
+    """Raises BuildError for a program without all of contracts.Program: told here, before it is needed at the very end."""
+    wanted = [name for name in (*Program.__annotations__, *vars(Program)) if not name.startswith("_")]
+    missing = [name for name in wanted if not hasattr(program, name)]
+    if missing:
+        raise BuildError(
+            f"the program of backend {case.backend.name} is a {type(program).__name__} without {', '.join(missing)}; "
+            f"it needs {', '.join(wanted)}: see pytest_perfq.contracts.Program"
+        )
+
+
 class Materials:
     """Loads and builds what a case asks for and keeps the last of each. Every look-up may raise PerfqError."""
 
@@ -89,6 +100,7 @@ class Materials:
                 self._programs.popitem(last=False)[1].program.close()
             start_ns = time.perf_counter_ns()
             program = backend_of(key).build(key, model, self.resources, partial(self._calibration, key))
+            _check_whole(key, program)
             self._programs[key] = Built(program, time.perf_counter_ns() - start_ns)
         self._programs.move_to_end(key)
         return self._programs[key]

@@ -44,13 +44,18 @@ class Recorder:
         if self._run is not None:
             return
         self._collected = items is not None
+        import tempfile
+
         from pytest_perfq.store import Store
 
         try:
             self.settings.cache.mkdir(parents=True, exist_ok=True)
+            # Permission bits do not tell: the folder may be another user's, or on a file system that takes no files.
+            with tempfile.TemporaryFile(dir=self.settings.cache):
+                pass
         except OSError as error:
             raise UsageError(
-                f"the cache folder {self.settings.cache} cannot be made: {error}; give another with --perf-cache"
+                f"the cache folder {self.settings.cache} cannot be used: {error}; give another with --perf-cache"
             ) from error
         store = Store.open(self.settings.store)
         measuring = self.settings.measuring() | {"items": items}

@@ -113,7 +113,8 @@ def test_another_baseline_is_not_overwritten_unasked(saved):
     folder, found = saved
     with pytest.raises(
         BaselineError,
-        match=r"base holds a baseline already; give --perf-overwrite to replace it \(the old one is kept as base.previous\)",
+        match=r"base holds a baseline already; replace it by --perf-overwrite in a run or --overwrite of perfq accept \(the old one is "
+        r"kept as base.previous\)",
     ):
         baselines.save(folder, found[:1], [judge(found[0], ())])
     with pytest.raises(BaselineError, match="holds a baseline already"):

@@ -27,8 +27,8 @@ def check_free(folder: str | Path) -> None:
         return
     if (path / META).is_file():
         raise BaselineError(
-            f"{path} holds a baseline already; give --perf-overwrite to replace it (the old one is kept as "
-            f"{_aside(path).name}), or save under another name"
+            f"{path} holds a baseline already; replace it by --perf-overwrite in a run or --overwrite of perfq accept (the old "
+            f"one is kept as {_aside(path).name}), or save under another name"
         )
     raise BaselineError(f"{path} exists and is not a baseline; save under another name")
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pytest_perfq.errors import BuildError
+from pytest_perfq.errors import UsageError
 from pytest_perfq.kernels.encoder import Encoder, Feed, Reduce, alone
 from pytest_perfq.kernels.packing import QKV_PARTS, Recipe
 from pytest_perfq.kernels.weights import Dense, Layer, Weights
@@ -66,18 +66,18 @@ def part(weights: Weights, recipe: Recipe, place: Place) -> tuple[Weights, Recip
 
 
 def check(weights: Weights, recipe: Recipe, tp: int, pp: int) -> None:
-    """Raises BuildError for a model that tp and pp cannot divide."""
+    """Raises UsageError for a model that tp and pp cannot divide."""
     inner = weights.layers[0].up.weight.shape[0]
     if weights.heads % tp or inner % tp:
-        raise BuildError(
+        raise UsageError(
             f"tp is {tp}, and the model has {weights.heads} attention heads and {inner} inner features: "
             "choose a tp that divides both"
         )
     if pp > len(weights.layers):
         layers = len(weights.layers)
-        raise BuildError(f"pp is {pp}, and the model has {layers} layers: choose a pp of at most {layers}")
+        raise UsageError(f"pp is {pp}, and the model has {layers} layers: choose a pp of at most {layers}")
     if recipe.int8_residual and tp > 1:
-        raise BuildError(f"tp is {tp}, and an INT8 residual cannot be summed over processes: set tp to 1 or leave mode v2 out")
+        raise UsageError(f"tp is {tp}, and an INT8 residual cannot be summed over processes: set tp to 1 or leave mode v2 out")
 
 
 def reducer(place: Place) -> Reduce:

@@ -7,7 +7,7 @@ import world
 from tiny_models import make_batch, make_model
 
 from pytest_perfq.core.quantization import Static
-from pytest_perfq.errors import BuildError
+from pytest_perfq.errors import UsageError
 from pytest_perfq.kernels import calibrate, encoder, packing, parallel, weights
 from pytest_perfq.kernels.bits import BITS
 
@@ -98,6 +98,6 @@ def test_every_weight_is_somewhere(tp, pp):
     ],
 )  # fmt: skip
 def test_what_cannot_be_divided(tp, pp, recipe, sentence):
-    with pytest.raises(BuildError) as caught:
+    with pytest.raises(UsageError) as caught:
         parallel.part(weights.read(make("question-answering")), recipe, parallel.Place(0, tp, pp))
     assert str(caught.value) == sentence

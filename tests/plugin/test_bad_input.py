@@ -161,7 +161,7 @@ def test_a_crash_is_remembered_too(house):
 def test_places_that_cannot_be_written_are_told_before_measuring(house):
     house.suite("latency=False")
     (house.path / "file").write_text("")
-    one_sentence(house.run("--perf-cache=file/cache"), "file/cache cannot be made", "--perf-cache", code=4)
+    one_sentence(house.run("--perf-cache=file/cache"), "file/cache cannot be used", "--perf-cache", code=4)
     one_sentence(house.run("--perf-save=file/base"), "--perf-save is file/base, whose folder cannot be made", code=4)
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.quantization import Static
 from pytest_perfq.core.spec import Spec
-from pytest_perfq.errors import ProgramError, UsageError
+from pytest_perfq.errors import BuildError, ProgramError, UsageError
 from pytest_perfq.report.progress import Progress, duration
 from pytest_perfq.runner import Plan, Workbench
 
@@ -108,6 +109,17 @@ def test_calibration_on_more_examples_than_there_are(bench, fakes, monkeypatch):
     wanted = Static("MatMul", calibration_samples=10**6)
     with pytest.raises(UsageError, match=r"calibration_samples is 1000000, but split 'train' of \w+ has \d+ examples; ask for"):
         bench.measure(case("slow", quantization=wanted))
+
+
+def test_a_program_that_lacks_something_is_told_of_before_it_is_run(bench, fakes, monkeypatch):
+    monkeypatch.setattr(type(fakes.SLOW), "build", lambda *given: SimpleNamespace(feed=1, run=1, fetch=1, facts={}))
+    sentence = (
+        "the program of backend slow is a SimpleNamespace without bytes, synchronize, close; "
+        "it needs facts, bytes, feed, run, fetch, synchronize, close: see pytest_perfq.contracts.Program"
+    )
+    with pytest.raises(BuildError, match=f"^{sentence}$"):
+        bench.measure(case("slow"))
+    bench.close()
 
 
 def test_logits_that_are_not_numbers_are_never_timed(bench):

@@ -5,7 +5,6 @@ What depends on the model (its architecture, its head sizes) is a BuildError of 
 
 from __future__ import annotations
 
-from pytest_perfq.backends import _refusals
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.quantization import GROUPS, Quantization
 from pytest_perfq.kernels import toolchain
@@ -18,10 +17,10 @@ def machine(case: Case) -> list[str]:
     """Of the device, the precision and the compiler."""
     if case.device != "cpu":
         return [f"the CUDA half of the native encoder does not exist yet, and the case has {case.device}: use device cpu"]
-    if case.precision == "bf16":
-        return ["the native encoder has no bf16 kernels yet: use precision fp32, or a quantization"]
+    if case.precision != "fp32" and case.quantization is None:
+        return [f"the native encoder has no {case.precision} kernels: use precision fp32, or a quantization"]
     missing = toolchain.unavailable()
-    return _refusals.cpu_precision(case) + ([] if missing is None else [missing])
+    return [] if missing is None else [missing]
 
 
 def quantization(case: Case) -> list[str]:
