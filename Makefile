@@ -22,7 +22,7 @@ test: setup
 # Two real sweeps of a real model on the embedded data, judged and stored: every backend, then the native encoder beside them.
 bench: setup
 	$(BIN)/python -m pytest suites/test_smoke.py --perf-gpu=auto --perf-time=500ms -q
-	$(BIN)/python -m pytest suites/test_native.py -k "not minilm" --perf-gpu=auto --perf-time=500ms -q
+	$(BIN)/python -m pytest suites/test_native.py -k test_synthetic --perf-gpu=auto --perf-time=500ms -q
 
 # What the plugin costs, then the native encoder beside its peers.
 speed: setup
