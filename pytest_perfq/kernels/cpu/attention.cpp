@@ -176,7 +176,7 @@ void attend_block(const Attention& call, const Head& head, const Source& from, c
 }
 
 // Asks for the queries, keys and values of tokens [first, last) of the next head. They lie 3 hidden sizes apart, a stride that
-// no hardware prefetcher follows; fetched while this head is computed, they save a fifth of the time.
+// no hardware prefetcher follows, so they are fetched while this head is computed.
 void expect_next(const Attention& call, const Head& head, int64_t first, int64_t last) {
   if (head.head + 1 == call.heads) return;
   const int64_t width = call.qkv ? sizeof(float) : sizeof(uint8_t), hidden = call.heads * call.size;

@@ -50,8 +50,8 @@ inline void add_products(__m256i& total, __m256i a, __m256i w) {
   asm("vpmaddwd %[w], %[a], %[p]\n\tvpaddd %[p], %[t], %[t]" : [t] "+x"(total), [p] "=&x"(products) : [a] "x"(a), [w] "x"(w));
 }
 
-// sums [R][columns] of x, [depth / 8][R][8] elements, and w, one panel. Not inlined: among the registers of its caller GCC
-// keeps the sums in memory, which costs a quarter of the speed.
+// sums [R][columns] of x, [depth / 8][R][8] elements, and w, one panel. Not inlined, so that the loop
+// stands alone in a profile and its registers do not depend on the caller.
 template <int R, Bits kBits>
 __attribute__((noinline)) void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, int32_t* sums) {
   constexpr int kVectors = Shape<kBits>::kVectors;
@@ -186,8 +186,8 @@ inline void finish(const LinearInt8& call, const int32_t* sums, const RowScale& 
   }
 }
 
-// Asks for the cache lines that a tile will be written to, so that they arrive while it is summed: for an output that does
-// not fit L2 the wait would be a third of the tile.
+// Asks for the cache lines that a tile will be written to, so that they arrive while it is summed: an output that does
+// not fit L2 would else wait at every tile.
 inline void expect(const LinearInt8& call, int64_t row, int rows, int64_t column) {
   if (!call.y) return;
   for (int r = 0; r < rows; ++r) {
