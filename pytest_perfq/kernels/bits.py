@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+INT16_LARGEST = 32767
+
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """weight: largest magnitude of a symmetric int8 weight. activation: largest value of a uint8 activation."""
+    """weight: largest magnitude of a symmetric int8 weight. activation: largest value of a uint8 activation. together: how many
+    products the kernel adds in an int16 before it widens their sum, 0 where it widens first."""
 
     weight: int
     activation: int
+    together: int
+
+    @property
+    def most(self) -> int:
+        """What the magnitudes of `together` weights may add up to, so that no int16 can saturate."""
+        return INT16_LARGEST // self.activation
 
 
 BITS = {
-    "w8a8": Bits(127, 255),  # the usual eight and eight
-    "w8a7": Bits(127, 127),  # with seven bits of activation two products fit into int16 (127 * 127 * 2 = 32258 < 32767)
-    "w7a7": Bits(63, 127),  # with seven bits of both, four do (127 * 63 * 4 = 32004)
+    "w8a8": Bits(127, 255, 0),  # the usual eight and eight
+    # Four products fit into an int16 where their weights' magnitudes add up to 258 or less (258 * 127 = 32766), as four large
+    # ones do not: a channel that has such four takes a coarser scale, by a few per cent.
+    "w8a7": Bits(127, 127, 4),
+    "w7a7": Bits(63, 127, 4),  # with seven bits of both, any four do (4 * 63 = 252)
 }
 DEFAULT_BITS = "w8a7"

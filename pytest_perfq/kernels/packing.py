@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_perfq.kernels.bits import BITS
+from pytest_perfq.kernels.bits import BITS, Bits
 from pytest_perfq.kernels.weights import Dense, Embeddings, Head, Layer, Norm, Weights
 
 QKV_PARTS = 3
@@ -135,16 +135,32 @@ def pack(weights: Weights, ops: Any, recipe: Recipe = FP32) -> Packed:
     )  # fmt: skip
 
 
-def quantize_weight(weight: Tensor, largest: int, per_tensor: int = 0) -> tuple[Tensor, Tensor]:
-    """weight [N, K] -> int8 [N, K] within +-largest, and scale [N] (float32 for float32): symmetric, half to even. One scale
-    a row, or, with per_tensor, one for each of that many equal blocks of rows."""
-    extremes = weight.abs().amax(dim=1)
-    if per_tensor:
-        blocks = extremes.view(per_tensor, -1)
-        extremes = blocks.amax(dim=1, keepdim=True).expand_as(blocks).reshape(-1)
-    scale = extremes / largest
+def int16_weights(weight: Tensor, together: int) -> Tensor:
+    """weight [N, K] int8 -> [N, groups]: the summed magnitudes of the weights whose products the kernel adds in one int16.
+    Of each run of 2 * together along K these are the first two of every four, and the last two of every four."""
+    runs = torch.nn.functional.pad(weight.abs().int(), (0, -weight.shape[1] % (2 * together)))
+    return runs.view(len(weight), runs.shape[1] // (2 * together), together // 2, 2, 2).sum((2, 4)).flatten(1)
+
+
+def quantize_weight(weight: Tensor, bits: Bits, per_tensor: int = 0) -> tuple[Tensor, Tensor]:
+    """weight [N, K] -> int8 [N, K] as `bits` has it, and scale [N] (float32 for float32): symmetric, half to even. One scale
+    a row, or, with per_tensor, one for each of that many equal blocks of rows: the smallest that the row's extreme fits, or a
+    little more where its int16 sums would not."""
+
+    def shared(values: Tensor) -> Tensor:
+        blocks = values.view(per_tensor or len(values), -1)
+        return blocks.amax(dim=1, keepdim=True).expand_as(blocks).reshape(-1)
+
+    scale = shared(weight.abs().amax(dim=1)) / bits.weight
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)  # a row of zeros stays one
-    return torch.round(weight / scale[:, None]).clamp(-largest, largest).to(torch.int8), scale
+    while True:
+        levels = torch.round(weight / scale[:, None]).clamp(-bits.weight, bits.weight).to(torch.int8)
+        if not bits.together:
+            return levels, scale
+        excess = shared(int16_weights(levels, bits.together).amax(dim=1)) / bits.most
+        if not bool((excess > 1).any()):
+            return levels, scale
+        scale = torch.where(excess > 1, scale * excess.to(scale.dtype), scale)
 
 
 def float_linear(dense: Dense, ops: Any, activation: str = "none", late_bias: bool = False) -> Linear:
@@ -163,7 +179,7 @@ def int8_linear(
     per_tensor: int,
 ) -> Linear:
     """A linear in INT8. ends: the scales of its input and of its output, None as in Int8. per_tensor: see quantize_weight."""
-    weight, scale = quantize_weight(dense.weight, BITS[bits].weight, per_tensor)
+    weight, scale = quantize_weight(dense.weight, BITS[bits], per_tensor)
     int8 = Int8(bits, scale, weight.sum(dim=1, dtype=torch.int32), *ends)
     bias = None if late_bias else dense.bias
     return Linear(ops.pack_weight_int8(weight, bits), bias, dense.weight.shape[0], activation, int8)

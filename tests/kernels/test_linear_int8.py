@@ -153,19 +153,29 @@ def test_any_shape(tokens, in_features, out_features, bits, activation, with_bia
     tolerance.close(output, oracle(x, matrix, scales, bias, bits, activation, inputs), allowed(activation))
 
 
+# Magnitudes of eight weights in a row that are as large as they may be: in w8a7 the first, second, fifth and sixth, and the
+# other four, add up to 258.
+LARGEST = {
+    "w8a8": [[127] * 8],
+    "w8a7": [[127, 127, 127, 4, 4, 0, 127, 0], [65, 64, 65, 64, 65, 64, 64, 65]],
+    "w7a7": [[63] * 8],
+}
+
+
 @pytest.mark.parametrize("bits", ALL_BITS)
 @pytest.mark.parametrize("in_features", [1, 2, 3, 4, 31, 32, 33, 770, 4096])
 def test_the_largest_products_do_not_saturate(in_features, bits, isa, kernels):
     """All levels and all weights at their largest: an int16 between the product and its int32 would overflow here."""
-    largest, levels = BITS[bits].weight, BITS[bits].activation
+    levels = BITS[bits].activation
     columns = torch.arange(in_features)
     x = torch.full((7, in_features), levels, dtype=torch.uint8)
     for signs in (columns * 0 + 1, columns * 0 - 1, 1 - 2 * (columns % 2), 1 - columns // 2 % 2 * 2):  # + - +- ++--
-        matrix = (largest * signs).to(torch.int8).repeat(34, 1)
-        for at in (0, levels // 2, levels):
-            expected = (x.long() - at) @ matrix.long().T
-            output = run(kernels, x, matrix, torch.ones(34), None, bits, inputs=(one(1.0), zero(at)))
-            assert torch.equal(output, expected.float())
+        for run_of_eight in LARGEST[bits]:
+            matrix = (torch.tensor(run_of_eight)[columns % 8] * signs).to(torch.int8).repeat(34, 1)
+            for at in (0, levels // 2, levels):
+                expected = (x.long() - at) @ matrix.long().T
+                output = run(kernels, x, matrix, torch.ones(34), None, bits, inputs=(one(1.0), zero(at)))
+                assert torch.equal(output, expected.float())
 
 
 @pytest.mark.parametrize("bits", ALL_BITS)
@@ -248,6 +258,16 @@ def test_weights_beyond_their_bits_are_refused(isa, kernels):
     matrix[3, 2] = -128
     for bits in ("w8a7", "w8a8"):
         refused(lambda bits=bits: kernels.pack_weight_int8(matrix, bits), "pack_weight_int8", -128, 127)
+
+
+def test_weights_whose_products_would_saturate_together_are_refused(isa, kernels):
+    """Each fits an int8, and the sum of four of them times 127 does not fit an int16."""
+    matrix = torch.zeros(5, 20, dtype=torch.int8)
+    matrix[3, 8:16] = torch.tensor([127, 127, -127, -64, 4, 0, 64, 4])
+    refused(lambda: kernels.pack_weight_int8(matrix, "w8a7"), "pack_weight_int8", "row 3", "column 8", 259, 258)
+    matrix[3, 15] = 3
+    x = torch.ones(1, 20)
+    assert run(kernels, x, matrix, torch.ones(5), None, "w8a7")[0].tolist() == pytest.approx([0, 0, 0, 134, 0])
 
 
 def test_what_does_not_fit_is_refused(isa, kernels):

@@ -3,6 +3,7 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <atomic>
 #include <limits>
 #include <tuple>
@@ -309,17 +310,35 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   return y;
 }
 
-Tensor pack_weight_int8(const Tensor& weight, std::string bits) {
-  const char* op = "pack_weight_int8";
-  const Input<int8_t> rows(op, "weight", weight, 2);
-  const Bits kind = bits_of(op, bits);
-  const int64_t out = rows.size(0), in = at_least_one(op, "the number of in features", rows.size(1));
-  // What keeps the int16 sums of linear_int8 from saturating; -128 would break the widest by itself.
+// What keeps the int16 sums of linear_int8 from saturating; -128 would break the widest by itself.
+void check_weights(const char* op, const Input<int8_t>& rows, const std::string& bits, Bits kind) {
   const int limit = kind == Bits::kW7A7 ? 63 : 127;
   for (int64_t at = 0; at < rows.count(); ++at) {
     const int value = rows.data()[at];
     if (value < -limit || value > limit) refuse(op, "a weight is ", value, "; ", bits, " takes -", limit, " to ", limit);
   }
+  const int together = added_in_int16(kind);
+  if (together == 0) return;
+  const int64_t in = rows.size(1);
+  for (int64_t at = 0; at < rows.count(); at += in) {
+    const int8_t* row = rows.data() + at;
+    for (int64_t k = 0; k < in; k += 2 * together) {
+      int sums[2] = {};
+      for (int64_t i = k; i < std::min(in, k + 2 * together); ++i) sums[i / 2 % 2] += row[i] < 0 ? -row[i] : row[i];
+      const int sum = std::max(sums[0], sums[1]);
+      if (sum <= kInt16Weights) continue;
+      refuse(op, "the weights of row ", at / in, " whose products are added in one int16 near column ", k, " add up to ", sum,
+             "; ", bits, " takes ", kInt16Weights);
+    }
+  }
+}
+
+Tensor pack_weight_int8(const Tensor& weight, std::string bits) {
+  const char* op = "pack_weight_int8";
+  const Input<int8_t> rows(op, "weight", weight, 2);
+  const Bits kind = bits_of(op, bits);
+  const int64_t out = rows.size(0), in = at_least_one(op, "the number of in features", rows.size(1));
+  check_weights(op, rows, bits, kind);
   Tensor packed = make({round_up(out, kInt8Panel) * round_up(in, kInt8Depth)}, ScalarType::Char);
   pack_panels_int8(rows.data(), out, in, kind, data_of<int8_t>(packed));
   return packed;

@@ -20,8 +20,12 @@ enum Slot { kInputs, kPanel, kScores, kSlots };
 void* scratch(Slot slot, size_t bytes);
 
 enum class Activation { kNone, kRelu, kTanh, kGelu, kGeluTanh };
-// Of weights and activations: exact 8 x 8 in int16, 8 x 7 by one maddubs, 7 x 7 by two maddubs summed in int16.
+// Of weights and activations.
 enum class Bits { kW8A8, kW8A7, kW7A7 };
+// How many products are added in an int16 before the sum is widened to int32, 0 where factors are widened first; and what the
+// magnitudes of their weights may add up to: 258 * 127 = 32766.
+constexpr int added_in_int16(Bits bits) { return bits == Bits::kW8A8 ? 0 : 4; }
+constexpr int kInt16Weights = 258;
 
 // Panels of `columns` output features, [N / columns][K][columns] in float, zero-padded in N.
 constexpr int kFloatPanel = 16;

@@ -3,10 +3,10 @@
 // First every row of x is quantized into tiles of a few rows; then tiles of 3 x 32 outputs (6 x 16 in w8a8, where widening
 // the weights costs a load port and wants more rows to serve) are summed over the whole depth.
 // A multiply-add of bytes (vpmaddubsw) adds two products in int16, saturating:
-//   w8a8  2 * 255 * 127 = 64770 does not fit 32767, so bytes are widened and vpmaddwd multiplies int16 pairs;
-//   w8a7  2 * 127 * 127 = 32258 fits: one vpmaddubsw, then vpmaddwd by ones widens to int32;
-//   w7a7  4 * 127 *  63 = 32004 fits: two vpmaddubsw are added in int16 before the one vpmaddwd.
-// That is 4, 4 and 3 multiplies for 64 products of bytes: the multiplier's limit of this loop.
+//   w8a8        2 * 255 * 127 = 64770 does not fit 32767, so bytes are widened and vpmaddwd multiplies int16 pairs;
+//   w8a7, w7a7  127 times four weights fits where these add up to 258 or less, which packing has made sure of: two
+//               vpmaddubsw are added in int16, and one vpmaddwd by ones widens to int32.
+// That is 4 and 3 multiplies for 64 products of bytes: the multiplier's limit of this loop.
 
 #include "activation.h"
 #include "launchers.h"
@@ -84,13 +84,8 @@ __attribute__((noinline)) void tile(const typename Shape<kBits>::Element* x, con
         for (int v = 0; v < kVectors; ++v) {
           const __m256i first = _mm256_maddubs_epi16(a, bytes32(w + v * 32));
           const __m256i second = _mm256_maddubs_epi16(b, bytes32(w + 128 + v * 32));
-          if constexpr (kBits == Bits::kW7A7) {
-            const __m256i both = _mm256_madd_epi16(_mm256_add_epi16(first, second), ones);
-            total[r][v] = _mm256_add_epi32(total[r][v], both);
-          } else {
-            const __m256i both = _mm256_add_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones));
-            total[r][v] = _mm256_add_epi32(total[r][v], both);
-          }
+          const __m256i both = _mm256_madd_epi16(_mm256_add_epi16(first, second), ones);
+          total[r][v] = _mm256_add_epi32(total[r][v], both);
         }
       }
     }
@@ -280,7 +275,7 @@ void linear_int8(const LinearInt8& call, const Workers& workers) {
   if (call.rows == 0 || call.out == 0) return;
   switch (call.bits) {
     case Bits::kW8A8: return run<Bits::kW8A8>(call, workers);
-    case Bits::kW8A7: return run<Bits::kW8A7>(call, workers);
+    case Bits::kW8A7:
     case Bits::kW7A7: return run<Bits::kW7A7>(call, workers);
   }
 }
