@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_perfq.core import permutation, stats
 from pytest_perfq.core.finding import Finding
 from pytest_perfq.core.measurement import Measurement, Outcomes, Score
-from pytest_perfq.core.slowdown import ALPHA, stack_differences
+from pytest_perfq.core.rules import RULES
+from pytest_perfq.core.slowdown import stack_differences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,7 +177,7 @@ def conclude(loss: Loss, p: float, pairing: Pairing, family: int) -> Finding:
     note = f"{len(pairing.worse)} examples went wrong and {pairing.better} right of {loss.n}"
     if loss.drop == 0.0:
         status = "pass"
-    elif loss.p is not None and p < ALPHA:
+    elif loss.p is not None and p < RULES.alpha:
         status = "regressed" if loss.drop > 0 else "improved"
     elif loss.drop < 0:
         status = "pass"
@@ -196,7 +197,7 @@ def conclude(loss: Loss, p: float, pairing: Pairing, family: int) -> Finding:
 def _minimal(loss: Loss, family: int) -> str:
     if loss.p is None:
         return "this metric has no formula over examples, so that a drop cannot be tested"
-    alpha = ALPHA / max(1, family) / 2.0
+    alpha = RULES.alpha / max(1, family) / 2.0
     normal = NormalDist()
     effect = (normal.inv_cdf(1.0 - alpha) + normal.inv_cdf(POWER)) * loss.deviation
     effect = max(effect, loss.smallest * math.ceil(math.log2(1.0 / alpha)))

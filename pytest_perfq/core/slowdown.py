@@ -18,15 +18,12 @@ from pytest_perfq.core import stats
 from pytest_perfq.core.finding import Finding
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Visit
+from pytest_perfq.core.rules import RULES
 
-# A slow-down that matters, and one below which nothing is ever called slower: fractions.
-EFFECT, FLOOR = 0.05, 0.01
-# Chance of any false alarm over the whole suite.
-ALPHA = 0.01
 # Never taken to be smaller, in units of ln: SD of an anchored visit; SD of the difference of two runs without an anchor.
 ANCHORED_VISIT_SD, UNANCHORED_RUN_SD = 0.04, 0.25
-# The screen of the procedure: fewer visits nominate, they do not accuse.
-MIN_VISITS = 3
+# Fewer visits than the first look of the screen do not even nominate.
+MIN_VISITS = RULES.screen_visits[0]
 # The code under test: differing here is the point of comparing.
 REVISION = frozenset({"revision", "dirty"})
 
@@ -134,10 +131,11 @@ def test(found: Drift, prior: float, limit: float | None) -> Tested:
     error = math.sqrt(max(own, ANCHORED_VISIT_SD**2, found.noise or 0.0) * (1.0 / found.candidate + 1.0 / found.baseline))
     if not found.anchored:
         error = max(error, UNANCHORED_RUN_SD)
-    bar = math.log1p(FLOOR if limit is None else limit)
+    bar = math.log1p(RULES.floor if limit is None else limit)
     # A p of one half or more decides nothing: that tail is not worth computing.
     slower = stats.t_tail((found.mean - bar) / error, df) if found.mean > bar else 1.0
-    faster = stats.t_tail((-found.mean - math.log1p(FLOOR)) / error, df) if found.mean < -math.log1p(FLOOR) else 1.0
+    floor = math.log1p(RULES.floor)
+    faster = stats.t_tail((-found.mean - floor) / error, df) if found.mean < -floor else 1.0
     return Tested(found, limit, error, df, slower, faster)
 
 
@@ -147,18 +145,18 @@ def conclude(
     """The finding of a test whose p values were adjusted for the suite. differences: of the stack. family: tests in it."""
     found = tested.drift
     half = stats.t_quantile(0.025, tested.df) * tested.error
-    limit = EFFECT if tested.limit is None else tested.limit
+    limit = RULES.effect if tested.limit is None else tested.limit
     note = [f"{found.candidate} visits here, {found.baseline} in the baseline"]
     if differences:
         note.append(f"not gated, the software differs: {named(differences)}; measure both with the same software")
     gates = found.gates and not differences
-    if gates and slower < ALPHA:
+    if gates and slower < RULES.alpha:
         status = "regressed"
     elif tested.upper < math.log1p(limit):
-        status = "improved" if gates and faster < ALPHA else "pass"
+        status = "improved" if gates and faster < RULES.alpha else "pass"
     else:
         status = "inconclusive"
-        effect = math.expm1(stats.minimal_effect(tested.error, tested.df, ALPHA / max(1, family)))
+        effect = math.expm1(stats.minimal_effect(tested.error, tested.df, RULES.alpha / max(1, family)))
         note.append(f"a slowdown under {effect:.0%} cannot be seen with {min(found.candidate, found.baseline)} visits")
         if not found.anchored:
             note.append("there is no anchor in every visit to tell the machine's drift from the case's")
