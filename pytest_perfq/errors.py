@@ -61,3 +61,7 @@ class StoreError(PerfqError):
 
 class BaselineError(PerfqError):
     """A stored baseline is missing, torn or newer than this version reads."""
+
+
+class TrialError(PerfqError):
+    """A side of a trial cannot be measured: its revision does not build, its worker died or hangs, it lacks the plugin."""

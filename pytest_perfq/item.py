@@ -113,11 +113,9 @@ class Gate:
             self._workbench.close()
 
     def _limits(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any]) -> tuple[Limit, ...]:
-        from pytest_perfq.core.budget import marker_limits
+        from pytest_perfq.core.budget import with_marker
 
-        limits = sweep.limits(case, self.target.gpu) if sweep is not None else ()
-        own = marker_limits(budgets)
-        return (*(limit for limit in limits if limit.rule not in {one.rule for one in own}), *own)
+        return with_marker(sweep.limits(case, self.target.gpu) if sweep is not None else (), budgets)
 
     def _resumed(self, nodeid: str) -> dict[str, Any] | None:
         if not self.settings.resume:

@@ -51,11 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
-def _sweep_of(metafunc: pytest.Metafunc) -> Sweep | None:
-    return getattr(metafunc.function, "__perfq_sweep__", None) or getattr(metafunc.cls, "__perfq_sweep__", None)
+def sweep_of(test: pytest.Metafunc | pytest.Function) -> Sweep | None:
+    """The sweep over a test function or its class."""
+    return getattr(test.function, "__perfq_sweep__", None) or getattr(test.cls, "__perfq_sweep__", None)
 
 
-def _marked(node: pytest.Item) -> dict[str, Any]:
+def marked(node: pytest.Item) -> dict[str, Any]:
     """Keywords of the perfq markers of a test; its own come before its class's, and those before its module's."""
     marks = list(node.iter_markers("perfq"))[::-1]
     for mark in marks:
@@ -68,7 +69,8 @@ def _marked(node: pytest.Item) -> dict[str, Any]:
     return {name: value for mark in marks for name, value in mark.kwargs.items()}
 
 
-def _target(config: pytest.Config) -> Target:
+def target_of(config: pytest.Config) -> Target:
+    """What --perf-gpu means on this machine; found out once a process."""
     if TARGET not in config.stash:
         from pytest_perfq import device, target
 
@@ -77,7 +79,7 @@ def _target(config: pytest.Config) -> Target:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    sweep = _sweep_of(metafunc)
+    sweep = sweep_of(metafunc)
     if sweep is None:
         return
     from pytest_perfq.core.budget import marker_limits
@@ -88,10 +90,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if "perfq" in metafunc.fixturenames or hasattr(metafunc.function, "__perfq_sweep__"):
             raise UsageError(f"{name} stands under a Sweep and takes no `case`; add the argument")
         return
-    target = _target(metafunc.config)
+    target = target_of(metafunc.config)
     try:
         cases = sweep.cases(target.accuracy_device, target.latency_device)
-        marker_limits(_marked(metafunc.definition))
+        marker_limits(marked(metafunc.definition))
     except PerfqError as error:
         raise UsageError(f"{name}: {error}") from None
     only = metafunc.config.stash[SETTINGS].only
@@ -150,7 +152,7 @@ def _gate(config: pytest.Config, controller: Controller | None) -> Gate:
         from pytest_perfq.item import Gate
 
         step = controller.step if controller is not None else (lambda what: None)
-        config.stash[GATE] = Gate(config.stash[SETTINGS], _target(config), step)
+        config.stash[GATE] = Gate(config.stash[SETTINGS], target_of(config), step)
     return config.stash[GATE]
 
 
@@ -164,10 +166,10 @@ def perfq(request: pytest.FixtureRequest) -> Generator[Callable[..., Any], None,
     def judge(case: Any) -> Any:
         __tracebackhide__ = True  # a skip is reported where the test calls perfq, not here
         judged.append(case)
-        sweep = getattr(request.function, "__perfq_sweep__", None) or getattr(request.cls, "__perfq_sweep__", None)
+        sweep = sweep_of(request.node)
         if controller is not None:
             controller.starting(getattr(case, "id", ""))
-        outcome = gate.judge(case, sweep, _marked(request.node), request.node.nodeid)
+        outcome = gate.judge(case, sweep, marked(request.node), request.node.nodeid)
         if outcome.record is not None:
             request.node.stash[RECORD] = outcome.record
             # Small and plain, for JUnit; the raw data travels on the report, below. A rerun replaces its first try's.

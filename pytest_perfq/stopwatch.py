@@ -8,9 +8,10 @@ a visit).
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,35 +100,66 @@ def _done(rounds: Mapping[str, list[int]], plan: VisitPlan, elapsed_s: float) ->
     )
 
 
-def _settle(call: Callable[[], Any], clock: Clock) -> list[int]:
-    """Calls after a switch that are not counted: one at least, and until the caches and cores are this side's own."""
-    calls = [clock.time_ns(call)]
-    while sum(calls) < SETTLE_NS:
-        calls.append(clock.time_ns(call))
-    return calls
+class Side(Protocol):
+    """One side of a visit, in this process or in another."""
+
+    def warm(self) -> list[int]:
+        """Durations of the first calls, ns; two at least."""
+
+    def block(self, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
+        """Durations, ns, of calls that settle after a switch (none without `settle`) and of `rounds` calls that count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A side of this process: a call without arguments that does one forward pass."""
+
+    call: Callable[[], Any]
+    clock: Clock
+
+    def warm(self) -> list[int]:
+        return [self.clock.time_ns(self.call) for _ in range(2)]
+
+    def block(self, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
+        settling = [self.clock.time_ns(self.call)] if settle else []
+        # One call at least, and until the caches and cores are this side's own.
+        while settle and sum(settling) < SETTLE_NS:
+            settling.append(self.clock.time_ns(self.call))
+        return settling, [self.clock.time_ns(self.call) for _ in range(rounds)]
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Collects garbage now and not within: a collection would land on whichever side happens to be running."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def visit(sides: Mapping[str, Callable[[], Any]], clock: Clock, plan: VisitPlan) -> dict[str, Samples]:
-    """Times every side of one visit: name -> Samples. A side is a call without arguments that does one forward pass."""
+    """Times every side of one visit in this process: name -> Samples. A side is a call without arguments."""
+    with uncollected():
+        return alternate({name: Local(call, clock) for name, call in sides.items()}, plan)
+
+
+def alternate(sides: Mapping[str, Side], plan: VisitPlan) -> dict[str, Samples]:
+    """Times every side of one visit: name -> Samples. The first named begins."""
     started_s = time.time()
-    warmups: dict[str, list[int]] = {name: [clock.time_ns(call) for _ in range(2)] for name, call in sides.items()}
+    warmups = {name: side.warm() for name, side in sides.items()}
     slowest = max(max(calls[-1] for calls in warmups.values()), 1)
     block = max(1, min(BLOCK_ROUNDS, BLOCK_NS // slowest))
     rounds: dict[str, list[int]] = {name: [] for name in sides}
     order = list(sides)
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()  # a collection would land on whichever side happens to be running
-    try:
-        start = time.perf_counter()
-        while not _done(rounds, plan, time.perf_counter() - start):
-            for name in order:
-                call = sides[name]
-                if len(order) > 1:
-                    warmups[name] += _settle(call, clock)
-                rounds[name] += [clock.time_ns(call) for _ in range(min(block, plan.max_rounds - len(rounds[name])))]
-            order.reverse()
-    finally:
-        if collecting:
-            gc.enable()
+    start = time.perf_counter()
+    while not _done(rounds, plan, time.perf_counter() - start):
+        for name in order:
+            settling, timed = sides[name].block(min(block, plan.max_rounds - len(rounds[name])), settle=len(order) > 1)
+            warmups[name] += settling
+            rounds[name] += timed
+        order.reverse()
     return {name: Samples(tuple(rounds[name]), tuple(warmups[name]), started_s) for name in sides}

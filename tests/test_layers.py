@@ -18,15 +18,19 @@ LAYERS = [
     ["materials"],
     ["runner", "baselines", "store"],
     ["settings", "report"],
+    ["trials"],
     ["item", "recorder"],
     ["controller"],
-    ["plugin", "cli"],
+    ["plugin"],
+    ["collecting"],
+    ["worker"],
+    ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Tasks fine-tune: training is made for them, and they for it.
 SIBLINGS = {("tasks", "training"), ("training", "tasks")}
 HOMES = {
-    "pytest": {"plugin", "controller"},
+    "pytest": {"plugin", "controller", "collecting"},
     "click": {"cli"},
     "sqlalchemy": {"store"},
     "rich": {"report", "cli"},

@@ -57,6 +57,38 @@ def compare(context: click.Context, /, store: str, everything: bool, **options: 
     context.exit(status)
 
 
+@perfq.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[A B] [PYTEST ARGUMENTS]...")
+@click.option("--env", multiple=True, metavar="PYTHON", help="Compare two environments: the base's Python, then the other's.")
+@click.option(
+    "--vs", metavar="AXIS=VALUE", help="Compare each case with itself under this backend, precision ...; or original."
+)
+@click.option("--time", metavar="TIME", help="Most time for the latency cases, such as 10m.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of every CPU backend, as --perf-threads.")
+@click.option("--data", metavar="DIR", help="Local mirror of data sets, as --perf-data.")
+@click.option("--cache", metavar="DIR", help="Folder of checkpoints, exports and revisions, as --perf-cache.")
+@click.option("--allow-pickle", "pickle", is_flag=True, help="As --perf-allow-pickle.")
+@click.option("--install", metavar="COMMAND", help="Shell command that installs a revision, run in its tree.")
+@click.option("--only", type=click.Choice(["accuracy", "latency"]), help="Only cases of this kind.")
+@click.option("--format", "how", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True)
+@click.option("--all", "everything", is_flag=True, help="Show every case, not only the worst.")
+@STORE
+@click.pass_context
+def ab(context: click.Context, /, how: str, everything: bool, **asked: Any) -> None:
+    """Is B worse than A, measured side by side?
+
+    A and B are revisions of this repository, `.` the working tree; with --env or --vs there are none. What follows goes to
+    pytest, to name the suites: `perfq ab main . suites/ -k squad`. Visits of both sides alternate in fresh processes, in
+    passes over all cases; suspects are confirmed by fresh visits. Exits 0 when nothing is worse, 1 when something is, 2 when
+    something cannot be decided, 3 when a side cannot be measured at all.
+    """
+    from pytest_perfq.cli import ab as trying
+
+    text, status = trying.ab(trying.Asked(**asked), how, everything, width())
+    click.echo(text)
+    context.exit(status)
+
+
 @perfq.command()
 @click.argument("run", default="last")
 @click.option("--format", "how", type=click.Choice(["table", "markdown"]), default="table", show_default=True)

@@ -148,6 +148,13 @@ def marker_limits(keywords: Mapping[str, Any]) -> tuple[Limit, ...]:
     return tuple(Limit(rule, value, budget.metric, "the test's perfq marker") for rule, value in budget.limits().items())
 
 
+def with_marker(limits: Sequence[Limit], keywords: Mapping[str, Any]) -> tuple[Limit, ...]:
+    """A case's promises under those of its test's own marker, which override rule by rule. Raises as marker_limits."""
+    own = marker_limits(keywords)
+    rules = {limit.rule for limit in own}
+    return (*(limit for limit in limits if limit.rule not in rules), *own)
+
+
 def limits_for(budgets: Sequence[Budget], case: Case, gpu: str) -> tuple[Limit, ...]:
     """The promises for one case. Entries cascade: the more specific (more keys in `where`), and among equals the later,
     overrides field by field. gpu: the asserted or found GPU, "cpu" without one."""

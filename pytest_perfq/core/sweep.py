@@ -133,6 +133,11 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def read_axis(axis: str, value: Any) -> Any:
+    """One value of an axis as a case holds it. Raises UsageError and UnknownName."""
+    return _READ[axis](value)
+
+
 class Sweep:
     """Every combination of the axes, as cases.
 

@@ -30,6 +30,7 @@ COLUMNS = (
 SHOWN_CASES = 40
 # Under every table: without it `change` looks like a wrong quotient.
 CORRECTED = "change of a timing is that of the case over the reference layer timed beside it, not `is` over `was`"
+BESIDE = "change of a timing is the mean over visits of what both sides differ by, round by round, not `is` over `was`"
 AGAINST = ("slowdown", "max_slowdown", "accuracy", "flips", "baseline")
 
 
@@ -96,8 +97,8 @@ def table(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], width: int
     names = _ordered(pairs, verdicts)
     shown = names if everything else names[:SHOWN_CASES]
     sentences = []
-    if any(pairs[name].baseline is not None and pairs[name].baseline.visits for name in shown):  # type: ignore[union-attr]
-        sentences += [CORRECTED, ""]
+    how = _corrected([pairs[name] for name in shown])
+    sentences += [how, ""] if how else []
     sentences.append(counts([verdicts[name] for name in names]))
     if len(shown) < len(names):
         rest = len(names) - len(shown)
@@ -105,6 +106,14 @@ def table(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], width: int
     sentences += [text for name in shown if verdicts[name].status in FAILED for text in explain(verdicts[name]).splitlines()]
     sentences += undecided([verdicts[name] for name in names], "see them with --format json")
     return "\n".join([*_tables(shown, pairs, verdicts, width), *(part for one in sentences for part in wrap(one, width))])
+
+
+def _corrected(pairs: Sequence[Pair]) -> str:
+    """What `change` means under these pairs; empty where none has a timing to compare."""
+    timed = [pair.candidate for pair in pairs if pair.candidate and pair.baseline and pair.baseline.visits]
+    if not timed:
+        return ""
+    return BESIDE if any(one.visits and one.visits[0].base is not None for one in timed) else CORRECTED
 
 
 def _cell(text: str) -> str:
@@ -123,7 +132,8 @@ def markdown(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everyth
         lines.append("| " + " | ".join([f"`{cells[0]}`", *cells[1:]]) + " |")
     if len(shown) < len(names):
         lines += ["", f"and {len(names) - len(shown)} more cases, none of them worse"]
-    lines += ["", CORRECTED]
+    how = _corrected([pairs[name] for name in shown])
+    lines += ["", how] if how else []
     failed = [name for name in names if verdicts[name].status in FAILED]
     if failed:
         lines += ["", "```", *(explain(verdicts[name]) for name in failed), "```"]

@@ -136,8 +136,8 @@ def test_memory_running_out_ends_one_case(bench):
 def test_a_visit_waits_until_it_has_the_device_alone(bench):
     code = """
     import sys, time
-    from pytest_perfq.runner import _device_lock
-    with _device_lock("cpu").read_lock():  # as a worker that builds
+    from pytest_perfq.device.lock import device_lock
+    with device_lock("cpu").read_lock():  # as a worker that builds
         print("held", flush=True)
         time.sleep(1.5)
         print(time.time(), flush=True)

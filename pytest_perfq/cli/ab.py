@@ -1,0 +1,156 @@
+"""`perfq ab`: two revisions, environments or configurations side by side, one verdict a case, one exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_perfq import device
+from pytest_perfq.cli.compare import exit_status
+from pytest_perfq.core.finding import Verdict
+from pytest_perfq.core.rules import Rules
+from pytest_perfq.core.verdict import Pair
+from pytest_perfq.errors import UsageError
+from pytest_perfq.report import comparison
+from pytest_perfq.report.passing import Passing
+from pytest_perfq.settings import default_cache, seconds
+from pytest_perfq.store import Store
+from pytest_perfq.trials import revisions
+from pytest_perfq.trials.entry import Entry, matched, varied
+from pytest_perfq.trials.environment import Environment
+from pytest_perfq.trials.running import Trials
+from pytest_perfq.trials.sides import Sides
+
+# Ids named in a sentence about cases of one side only.
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked for. words: revisions, then arguments for pytest. time: of the latency part, None without a bound."""
+
+    words: Sequence[str]
+    env: Sequence[str] = ()
+    vs: str | None = None
+    time: str | None = None
+    threads: int | None = None
+    data: str | None = None
+    cache: str | None = None
+    pickle: bool = False
+    install: str | None = None
+    only: str | None = None
+    store: str = ""
+
+
+def ab(asked: Asked, how: str, everything: bool, width: int) -> tuple[str, int]:
+    """The text and the exit status of holding two sides against each other."""
+    passing = Passing(_write, sys.stderr.isatty())
+    try:
+        sides, words = _sides(asked, passing.say)
+        entries = _entries(sides, asked, words, passing.say)
+        trials, run = _held(entries, sides, asked, passing)
+    finally:
+        passing.close()
+    text = _text(how, trials.pairs, trials.verdicts, everything, width)
+    if how == "table":
+        text += f"\n{sides.candidate.label} beside {sides.base.label if asked.vs is None else asked.vs}; kept as run {run}"
+    return text, exit_status(trials.verdicts)
+
+
+def _seconds(time: str | None) -> float | None:
+    try:
+        return None if time is None else seconds(time)
+    except ValueError as error:
+        raise UsageError(f"--time is {time!r}: {error}") from None
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _sides(asked: Asked, say: Any) -> tuple[Sides, Sequence[str]]:
+    """Both environments, and what is left of the words for pytest."""
+    cache = Path(asked.cache) if asked.cache else default_cache()
+    given = {
+        "cache": str(cache.resolve()),
+        "data": None if asked.data is None else str(Path(asked.data).resolve()),
+        "pickle": asked.pickle,
+        "threads": asked.threads or device.available_threads(),
+    }
+    here = Path.cwd()
+    if asked.vs is not None:
+        if asked.env:
+            raise UsageError(
+                "--vs compares two configurations in this environment and --env two environments; give one of them"
+            )
+        both = Environment(label="this environment", folder=here)
+        return Sides(both, both, given), asked.words
+    if asked.env:
+        if len(asked.env) != 2:
+            raise UsageError(f"--env is given {len(asked.env)} times; give the base's Python and the candidate's")
+        one, other = (Environment(label=python, python=python, folder=here) for python in asked.env)
+        if one == other:
+            raise UsageError(f"--env is {one.python} twice; give two environments, or --vs for two configurations in one")
+        return Sides(one, other, given), asked.words
+    if len(asked.words) < 2:
+        raise UsageError(
+            "two revisions are needed, the base first, such as `perfq ab main .`; or give --env twice, or --vs AXIS=VALUE"
+        )
+    one, other = (
+        revisions.environment(name, here, cache, asked.install, say) for name in asked.words[:2]
+    )  # fmt: skip
+    if one.folder == other.folder:
+        raise UsageError(f"{asked.words[0]} and {asked.words[1]} are the same revision {one.revision}; give two")
+    return Sides(one, other, given), asked.words[2:]
+
+
+def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Any) -> list[Entry]:
+    base, candidate = sides.collected(words)
+    if asked.vs is not None:
+        entries = varied(candidate, asked.vs)
+    else:
+        entries, gone, new = matched(base, candidate)
+        for names, label in ((gone, sides.base.label), (new, sides.candidate.label)):
+            if names:
+                few = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+                say(f"{len(names)} {'case is' if len(names) == 1 else 'cases are'} only in {label}, and not compared: {few}")
+        if not entries:
+            raise UsageError(f"{sides.base.label} and {sides.candidate.label} share no case; name suites that both have")
+    wanted = [one for one in entries if asked.only in (None, one.candidate.kind)]
+    if not wanted:
+        raise UsageError(f"none of the {len(entries)} cases is a {asked.only} case; take --only away")
+    return wanted
+
+
+def _held(entries: list[Entry], sides: Sides, asked: Asked, passing: Passing) -> tuple[Trials, str]:
+    """The trials, run and stored."""
+    with Store.open(asked.store) as store:
+        settings = {
+            "items": len(entries),
+            "trial": {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs},
+        }
+        run = store.begin_run(sys.argv, settings)
+
+        def keep(entry: Entry, pair: Pair, verdict: Verdict) -> None:
+            assert pair.candidate is not None
+            store.record(run, entry.nodeid, pair.candidate.to_json(), verdict.to_json())
+
+        trials = Trials(entries, sides, Rules(), _seconds(asked.time), keep=keep, watch=passing.watch, say=passing.say)
+        trials.run()
+        if not trials.interrupted:
+            store.finish_run(run)
+    if trials.interrupted:
+        passing.say("stopped; what was measured is kept, and says how far it came")
+    return trials, run
+
+
+def _text(how: str, pairs: dict[str, Pair], verdicts: dict[str, Verdict], everything: bool, width: int) -> str:
+    if how == "json":
+        return comparison.as_json(verdicts)
+    if how == "markdown":
+        return comparison.markdown(pairs, verdicts, everything)
+    return comparison.table(pairs, verdicts, width, everything)

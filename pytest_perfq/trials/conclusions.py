@@ -1,0 +1,89 @@
+"""What became of trials, as everything else here is told: measurements with both sides, and verdicts. Applies no rule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pytest_perfq.core.finding import Finding, Verdict
+from pytest_perfq.core.fingerprint import Fingerprint
+from pytest_perfq.core.measurement import Measurement, Visit
+from pytest_perfq.core.rules import Rules
+from pytest_perfq.core.stages import Standing
+from pytest_perfq.core.verdict import Pair
+from pytest_perfq.trials.entry import Entry
+
+STATUSES = {
+    "ok": "pass",
+    "improved": "improved",
+    "regressed": "regressed",
+    "inconclusive": "inconclusive",
+    "suspect": "inconclusive",
+    "open": "inconclusive",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the whole run ended: `why` an open case is open, None where the scheduler went to its end."""
+
+    stage: str
+    why: str | None = None
+
+
+def pair(entry: Entry, base: Fingerprint, candidate: Fingerprint, label: str) -> Pair:
+    """Both sides as measurements. label: of the base, which the candidate's measurement names."""
+    visits = tuple(Visit(case=visit.b, base=visit.a) for visit in entry.visits)
+    facts: dict[str, str | int | float | bool] = {
+        "base": label, "screen_visits": len(entry.screen), "confirm_visits": len(entry.confirm),
+    }  # fmt: skip
+    now = Measurement(case=entry.candidate, fingerprint=candidate, visits=visits, facts=facts, unmeasured=entry.trouble)
+    was = Measurement(case=entry.base, fingerprint=base, visits=tuple(Visit(case=visit.a) for visit in entry.visits))
+    return Pair(now, entry.limits, was)
+
+
+def verdict(entry: Entry, standing: Standing | None, rules: Rules, ended: Ended) -> Verdict:
+    """The verdict on one latency case."""
+    if entry.trouble is not None:
+        rule, status = ("build", "fail") if entry.broken else ("measured", "invalid")
+        return Verdict(entry.name, (Finding(rule=rule, status=status, note=entry.trouble),), entry.limits)
+    if standing is None:
+        note = f"not visited: {ended.why or 'nothing asked for it'}"
+        return Verdict(entry.name, (Finding(rule="slowdown", status="inconclusive", note=note),), entry.limits)
+    promised = [limit for limit in entry.limits if limit.rule == "max_slowdown"]
+    finding = Finding(
+        rule="max_slowdown" if promised else "slowdown",
+        status=STATUSES[standing.status],
+        observed=math.expm1(standing.mean),
+        limit=rules.effect if entry.effect is None else entry.effect,
+        interval=_finite(standing),
+        entry=min(promised, key=lambda limit: limit.value).entry if promised else None,
+        note=_note(entry, standing, ended),
+    )
+    return Verdict(entry.name, (finding,), entry.limits)
+
+
+def cut_off(entry: Entry) -> Verdict:
+    """The verdict on a case of a run that ended without a word, such as by a power cut."""
+    stage = "confirmed" if entry.confirm else "screened"
+    note = f"the run was cut off after {len(entry.visits)} visits, while the case was {stage}"
+    return Verdict(entry.name, (Finding(rule="slowdown", status="inconclusive", note=note),), entry.limits)
+
+
+def _finite(standing: Standing) -> tuple[float, float] | None:
+    low, high = standing.interval
+    return (math.expm1(low), math.expm1(high)) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _note(entry: Entry, standing: Standing, ended: Ended) -> str:
+    made = f"side by side, {len(entry.screen)} visits to screen it"
+    if entry.confirm:
+        made += f" and {standing.visits} fresh ones to confirm it"
+    if standing.status not in ("inconclusive", "suspect", "open"):
+        return made
+    told = [made]
+    if standing.status != "inconclusive" and ended.why is not None:
+        told.append(f"{ended.why} while it was {'to be confirmed' if standing.status == 'suspect' else 'open'}")
+    if math.isfinite(standing.mde):
+        told.append(f"a slow-down under {math.expm1(standing.mde):.1%} cannot be seen with {standing.visits} visits")
+    return "; ".join(told)

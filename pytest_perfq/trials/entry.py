@@ -1,0 +1,114 @@
+"""One case on both sides, and what became of it. Plain values; measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_perfq.core.budget import Limit
+from pytest_perfq.core.case import Case
+from pytest_perfq.core.sweep import read_axis
+from pytest_perfq.core.trial import TrialVisit
+from pytest_perfq.errors import UnknownName, UsageError
+
+# Axes that leave the work the same: the others would compare two things that should differ.
+VARIED = ("backend", "precision", "quantization", "tp", "pp")
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A case as one side's suites have it: the test item, and what it was promised."""
+
+    nodeid: str
+    case: Case
+    limits: tuple[Limit, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        limits = [limit.to_json() for limit in self.limits]
+        return {"nodeid": self.nodeid, "case": self.case.to_json(), "limits": limits}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Collected:
+        limits = tuple(Limit.from_json(limit) for limit in values["limits"])
+        return cls(values["nodeid"], Case.from_json(values["case"]), limits)
+
+
+@dataclass(slots=True)
+class Entry:
+    """base, candidate: the case as each side has it; they differ where the sides differ by an axis. screen, confirm: visits
+    of the two stages. trouble: why it can have no verdict, in one sentence. broken: whether the candidate alone is to blame."""
+
+    nodeid: str
+    base: Case
+    candidate: Case
+    limits: tuple[Limit, ...] = ()
+    screen: list[TrialVisit] = field(default_factory=list)
+    confirm: list[TrialVisit] = field(default_factory=list)
+    trouble: str | None = None
+    broken: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called: the candidate's id."""
+        return self.candidate.id
+
+    @property
+    def visits(self) -> list[TrialVisit]:
+        """All of them, in time order."""
+        return [*self.screen, *self.confirm]
+
+    @property
+    def effect(self) -> float | None:
+        """The slow-down promised at most, a fraction; None where nothing was."""
+        promised = [limit.value for limit in self.limits if limit.rule == "max_slowdown"]
+        return min(promised, default=None)
+
+
+def matched(base: Sequence[Collected], candidate: Sequence[Collected]) -> tuple[list[Entry], list[str], list[str]]:
+    """Cases that both sides have, then the ids that only the base has and only the candidate has. A case that several items
+    share is one entry, with the first item's name and the promises of all."""
+    theirs = {one.case.id: one.case for one in base}
+    found: dict[str, Entry] = {}
+    alone = []
+    for one in candidate:
+        name = one.case.id
+        if name in found:
+            found[name].limits += tuple(limit for limit in one.limits if limit not in found[name].limits)
+        elif name in theirs:
+            found[name] = Entry(one.nodeid, theirs[name], one.case, one.limits)
+        else:
+            alone.append(name)
+    return list(found.values()), [name for name in theirs if name not in found], alone
+
+
+def varied(collected: Sequence[Collected], text: str) -> list[Entry]:
+    """Every case beside itself with one axis changed; those that have the value already have nothing to be held against.
+
+    text: `AXIS=VALUE` with an axis that leaves the work the same, or `original` for the fp32 eager case. Raises UsageError.
+    """
+    entries, _, _ = matched(collected, collected)
+    found = []
+    for entry in entries:
+        other = _other(entry.candidate, text, entries)
+        if other != entry.candidate:
+            entry.base = other
+            found.append(entry)
+    if not found:
+        raise UsageError(f"every case is {text} already; give another value to hold it against")
+    return found
+
+
+def _other(case: Case, text: str, entries: Sequence[Entry]) -> Case:
+    if text == "original":
+        return case.original()
+    axis, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{text!r} names no configuration; give AXIS=VALUE, such as backend=eager, or original")
+    UnknownName.check("axis to vary", [axis], VARIED)
+    if axis == "quantization":
+        known = {one.candidate.quantization.id: one.candidate.quantization for one in entries if one.candidate.quantization}
+        UnknownName.check("quantization among the cases", [value], {*known, "none"})
+        return replace(case, quantization=known.get(value))
+    read: Any = read_axis(axis, int(value) if axis in ("tp", "pp") and value.isdigit() else value)
+    return replace(case, **{axis: read})

@@ -1,0 +1,146 @@
+"""One side's worker: measures what its parent asks, one JSON line a request, one an answer. A composition root.
+
+Started as `python -m pytest_perfq.worker JSON` in the environment and folder of its side; ends with its parent. Whatever
+else prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_perfq.errors import DataError, PerfqError, ProgramError, Unavailable, UsageError
+from pytest_perfq.trials.worker import PROTOCOL
+
+if TYPE_CHECKING:
+    from pytest_perfq.core.case import Case
+    from pytest_perfq.runner import Workbench
+    from pytest_perfq.stopwatch import Local
+
+# How the errors of a request travel; any other one is the worker's own and ends it.
+KINDS: tuple[tuple[type[PerfqError], str], ...] = (
+    (UsageError, "usage"),
+    (DataError, "data"),
+    (Unavailable, "unavailable"),
+    (ProgramError, "program"),
+    (PerfqError, "program"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """How to measure, as the parent says. cache, data: folders. threads: of every CPU backend. seed: of latency batches."""
+
+    cache: str
+    data: str | None = None
+    pickle: bool = False
+    threads: int = 1
+    seed: int = 0
+
+
+class Served:
+    """The requests, one method each."""
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self._bench: Workbench | None = None
+        self._sides: dict[str, Local] = {}
+
+    def hello(self) -> dict[str, Any]:
+        """Who answers."""
+        return {"protocol": PROTOCOL, "version": version("pytest-perfq"), "python": sys.executable}
+
+    def collect(self, args: Sequence[str]) -> list[dict[str, Any]]:
+        """The cases of the suites that pytest is given these arguments for: [{nodeid, case, limits}]."""
+        from pytest_perfq import collecting
+
+        return [found.to_json() for found in collecting.collect(args)]
+
+    def fingerprint(self, device: str) -> dict[str, Any]:
+        """The machine and software, as plain JSON."""
+        return self.bench.fingerprint(device).to_json()
+
+    def refuses(self, case: dict[str, Any]) -> list[str]:
+        """Why the case cannot be built here."""
+        return self.bench.refuses(_case(case))
+
+    def prepare(self, side: str, case: dict[str, Any]) -> None:
+        """Builds a latency case and keeps its call under the name of a side."""
+        from pytest_perfq.stopwatch import Local, clock_for
+
+        found = _case(case)
+        self._sides.pop(side, None)
+        self._sides[side] = Local(self.bench.call(found), clock_for(found.device))
+
+    def warm(self, side: str) -> list[int]:
+        """First calls of a side, ns."""
+        return self._sides[side].warm()
+
+    def block(self, side: str, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
+        """Calls of a side: those that settle, those that count, ns."""
+        from pytest_perfq.stopwatch import uncollected
+
+        with uncollected():
+            return self._sides[side].block(rounds, settle)
+
+    def measure(self, case: dict[str, Any]) -> dict[str, Any]:
+        """An accuracy case, measured whole."""
+        return self.bench.measure(_case(case)).to_json()
+
+    @property
+    def bench(self) -> Workbench:
+        """Made at the first case: it loads torch."""
+        if self._bench is None:
+            from pytest_perfq.contracts import Resources
+            from pytest_perfq.runner import Plan, Workbench
+
+            given = self.given
+            data = None if given.data is None else Path(given.data)
+            resources = Resources(cache=Path(given.cache), data=data, pickle=given.pickle, threads=given.threads)
+            self._bench = Workbench(Plan(seed=given.seed), resources)
+        return self._bench
+
+    def close(self) -> None:
+        """Frees models and programs."""
+        self._sides.clear()
+        if self._bench is not None:
+            self._bench.close()
+
+
+def _case(values: dict[str, Any]) -> Case:
+    from pytest_perfq.core.case import Case
+
+    return Case.from_json(values)
+
+
+def answer(served: Served, request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one request, or the error that it met with."""
+    do: Callable[..., Any] = getattr(served, request.pop("do"))
+    try:
+        return {"answer": do(**request)}
+    except PerfqError as error:
+        kind = next(name for known, name in KINDS if isinstance(error, known))
+        return {"error": str(error), "kind": kind}
+
+
+def main() -> int:
+    """Answers until its parent closes the pipe."""
+    # Libraries print; the channel must hold nothing but answers.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    served = Served(Given(**json.loads(sys.argv[1])))
+    for line in sys.stdin:
+        channel.write(json.dumps(answer(served, json.loads(line))) + "\n")
+        channel.flush()
+    served.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
