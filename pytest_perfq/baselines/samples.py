@@ -6,10 +6,12 @@ Knows the arrays in samples/, no case and no checksum.
 from __future__ import annotations
 
 import io
+import json
 from functools import cached_property
 from typing import Any
 
 from pytest_perfq.core import packing
+from pytest_perfq.core.conditions import Conditions
 from pytest_perfq.core.measurement import SIDES, Outcomes, Samples, Visit
 
 
@@ -51,6 +53,47 @@ class _Stored(Samples):
         return Samples, (self.durations_ns, self.warmup_ns, self.started_s)
 
 
+class _Watched(Visit):
+    """A visit whose conditions are unpacked when somebody asks for them."""
+
+    __slots__ = ("_disturbed", "_index", "_latency")
+    _latency: Latency
+    _index: int
+    _disturbed: bool
+
+    def __init__(self, sides: list[Samples | None], latency: Latency, index: int, disturbed: bool) -> None:
+        """index: of the visit among the baseline's. disturbed: as it was judged when it was saved."""
+        put = object.__setattr__
+        for name, samples in zip(SIDES, (*sides, *[None] * (len(SIDES) - len(sides))), strict=True):
+            put(self, name, samples)
+        put(self, "_latency", latency)
+        put(self, "_index", index)
+        put(self, "_disturbed", disturbed)
+
+    @property
+    def conditions(self) -> Conditions | None:
+        text = self._latency.conditions[self._index]
+        return Conditions.from_json(json.loads(text)) if text else None
+
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        return super().disturbances if self._disturbed else ()
+
+    def _plain(self) -> Visit:
+        return Visit(self.case, self.original, self.anchor, self.base, self.conditions)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Visit):
+            return NotImplemented
+        return self._plain() == (other._plain() if isinstance(other, _Watched) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._plain())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Visit, (self.case, self.original, self.anchor, self.base, self.conditions)
+
+
 class Latency:
     """latency.npz. The durations themselves are unpacked when the first of them is asked for."""
 
@@ -63,9 +106,11 @@ class Latency:
             self._started = arrays["started_s"].tolist()
             self._medians = arrays["medians_ns"].tolist()
             self._errors = arrays["median_errors"].tolist()
+            # Baselines of earlier versions watched nothing.
+            self._disturbed = arrays["disturbed"].tolist() if "disturbed" in arrays else None
         ends = np.cumsum(np.maximum(counts, 0).reshape(-1), dtype=np.int64).reshape(-1, 2)
         starts = np.concatenate([[0], ends[:-1, 1]])[: len(ends)]
-        self._bounds = np.column_stack([starts, ends]).reshape(len(counts), len(SIDES), 3).tolist()
+        self._bounds = np.column_stack([starts, ends]).reshape(*counts.shape[:2], 3).tolist()
         self._present = (counts[:, :, 0] >= 0).tolist()
 
     @cached_property
@@ -76,18 +121,30 @@ class Latency:
         with np.load(io.BytesIO(self._data), allow_pickle=False) as arrays:
             return arrays["durations_ns"]
 
+    @cached_property
+    def conditions(self) -> list[str]:
+        """Of every visit, as JSON; empty where it was not watched."""
+        import numpy as np
+
+        with np.load(io.BytesIO(self._data), allow_pickle=False) as arrays:
+            lines: list[str] = arrays["conditions"].tobytes().decode().split("\n")
+        return lines
+
     def visits(self, first: int, number: int) -> tuple[Visit, ...]:
         """`number` visits from the `first` on."""
-        found = []
+        found: list[Visit] = []
         for index in range(first, first + number):
             bounds, started = self._bounds[index], self._started[index]
             medians, errors = self._medians[index], self._errors[index]
-            case, original, anchor = (
+            sides: list[Samples | None] = [
                 _Stored(self, bounds[side], started[side], medians[side], errors[side]) if here else None
                 for side, here in enumerate(self._present[index])
-            )
-            assert case is not None
-            found.append(Visit(case, original, anchor))
+            ]
+            if self._disturbed is not None:
+                found.append(_Watched(sides, self, index, self._disturbed[index]))
+            else:
+                values: dict[str, Any] = dict(zip(SIDES, sides, strict=False))
+                found.append(Visit(**values))
         return tuple(found)
 
 

@@ -134,7 +134,8 @@ def _short(case: Case) -> dict[str, Any]:
 def _write_latency(file: Path, visits: Sequence[Visit]) -> None:
     """counts: int32 [visits, side, (rounds, warm-ups)], -1 where there was no such side. started_s: [visits, side].
     durations_ns: all rounds and warm-ups in that order. medians_ns, median_errors: of the rounds, [visits, side], so that
-    comparing two baselines need not read them all; 0 and -1 where there are none."""
+    comparing two baselines need not read them all; 0 and -1 where there are none. Where a visit was watched also
+    conditions: of every visit, a line of JSON each, empty for none; and disturbed: whether it was, for the same reason."""
     import numpy as np
 
     counts: list[list[list[int]]] = []
@@ -153,8 +154,15 @@ def _write_latency(file: Path, visits: Sequence[Visit]) -> None:
                 durations += one.durations_ns
                 durations += one.warmup_ns
     kind, data = packing.smallest(np.asarray(durations, dtype=np.int64), packing.INTEGERS)
+    watched: dict[str, Any] = {}
+    known = [visit.conditions for visit in visits]
+    if any(one is not None for one in known):
+        lines = ["" if one is None else json.dumps(one.to_json(), separators=(",", ":")) for one in known]
+        watched["conditions"] = np.frombuffer("\n".join(lines).encode(), dtype=np.uint8)
+        watched["disturbed"] = np.asarray([bool(visit.disturbances) for visit in visits])
     np.savez_compressed(
         file,
+        **watched,
         counts=np.asarray(counts, dtype=np.int32).reshape(len(visits), len(SIDES), 2),
         started_s=np.asarray(started, dtype=np.float64).reshape(len(visits), len(SIDES)),
         medians_ns=np.asarray(medians, dtype=np.float64).reshape(len(visits), len(SIDES)),

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_perfq.core import stats
 from pytest_perfq.core.case import Case
+from pytest_perfq.core.conditions import Conditions, disturbances
 from pytest_perfq.core.fingerprint import Fingerprint
 
 
@@ -48,27 +49,40 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One visit of a latency case: its sides, timed alternately in one process.
+    """One visit of a latency case: its sides, timed alternately.
 
     case: the program under test. original: the fp32 eager program of the same case (None where the case is the original).
     anchor: a frozen reference workload that never changes between revisions; it tells the machine's drift from the case's.
+    base: the case as another revision, environment or configuration has it, timed side by side with this one.
+    conditions: of the machine meanwhile; None where nobody watched it.
     """
 
     case: Samples
     original: Samples | None = None
     anchor: Samples | None = None
+    base: Samples | None = None
+    conditions: Conditions | None = None
+
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        """What made the visit worthless (see core.conditions); none of one that was not watched."""
+        return disturbances(self.conditions)
 
     def to_json(self) -> dict[str, Any]:
-        return {side: None if getattr(self, side) is None else getattr(self, side).to_json() for side in SIDES}
+        found = {side: None if getattr(self, side) is None else getattr(self, side).to_json() for side in SIDES}
+        return found if self.conditions is None else found | {"conditions": self.conditions.to_json()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Visit:
         sides = {side: Samples.from_json(values[side]) if values.get(side) else None for side in SIDES}
         assert sides["case"] is not None
-        return cls(sides["case"], sides["original"], sides["anchor"])
+        conditions = values.get("conditions")
+        conditions = None if conditions is None else Conditions.from_json(conditions)
+        return cls(sides["case"], sides["original"], sides["anchor"], sides["base"], conditions)
 
 
-SIDES = ("case", "original", "anchor")
+# New ones join at the end: stored visits of earlier versions have fewer.
+SIDES = ("case", "original", "anchor", "base")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +172,7 @@ class Measurement:
         return None
 
     def durations_ns(self, side: str = "case") -> list[int]:
-        """All timed durations of one side ('case', 'original', 'anchor') over all visits."""
+        """All timed durations of one side ('case', 'original', 'anchor', 'base') over all visits."""
         sides = (getattr(visit, side) for visit in self.visits)
         return [duration for samples in sides if samples is not None for duration in samples.durations_ns]
 

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_perfq.core.conditions import Conditions
 from pytest_perfq.core.measurement import SIDES, Outcomes, Samples, Visit
 
 FLOATS = ("u1", "f2", "f4", "f8")
@@ -83,7 +84,7 @@ def unpack_outcomes(data: bytes, ids: tuple[str, ...]) -> Outcomes:
 
 
 def pack_visits(visits: Sequence[Visit]) -> bytes:
-    """Raw samples of all sides, in nanoseconds."""
+    """Raw samples of all sides, in nanoseconds, and the conditions that they were taken under."""
     import numpy as np
 
     layout: list[list[list[float] | None]] = []
@@ -96,7 +97,10 @@ def pack_visits(visits: Sequence[Visit]) -> bytes:
                 numbers += one.durations_ns
                 numbers += one.warmup_ns
     kind, data = smallest(np.asarray(numbers, dtype=np.int64), INTEGERS)
-    return _join({"visits": layout, "kind": kind}, [data])
+    header: dict[str, Any] = {"visits": layout, "kind": kind}
+    if any(visit.conditions is not None for visit in visits):
+        header["conditions"] = [None if visit.conditions is None else visit.conditions.to_json() for visit in visits]
+    return _join(header, [data])
 
 
 def unpack_visits(data: bytes) -> tuple[Visit, ...]:
@@ -106,7 +110,8 @@ def unpack_visits(data: bytes) -> tuple[Visit, ...]:
     header, array = _split(data)
     numbers = np.frombuffer(array, dtype=f"<{header['kind']}").tolist()
     start, visits = 0, []
-    for sides in header["visits"]:
+    conditions = header.get("conditions") or [None] * len(header["visits"])
+    for sides, watched in zip(header["visits"], conditions, strict=True):
         found: list[Samples | None] = []
         for one in sides:
             if one is None:
@@ -115,6 +120,6 @@ def unpack_visits(data: bytes) -> tuple[Visit, ...]:
             middle, end = start + one[0], start + one[0] + one[1]
             found.append(Samples(tuple(numbers[start:middle]), tuple(numbers[middle:end]), one[2]))
             start = end
-        assert found[0] is not None
-        visits.append(Visit(found[0], found[1], found[2]))
+        values: dict[str, Any] = dict(zip(SIDES, found, strict=False))  # an earlier version knew fewer
+        visits.append(Visit(**values, conditions=None if watched is None else Conditions.from_json(watched)))
     return tuple(visits)

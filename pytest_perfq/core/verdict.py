@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pytest_perfq.core import paired, slowdown, stats
+from pytest_perfq.core import paired, slowdown, stats, validity
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.finding import FAILED, SEVERITY, STATUSES, Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.promises import applies, finding, hold
 
-__all__ = ["FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "misused"]
+__all__ = ["FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "misused", "overruled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,13 @@ def broken(case: Case, reason: str) -> Verdict:
 def misused(case: Case, reason: str) -> Verdict:
     """The verdict on a case that was asked for wrongly: nothing was measured, so it says nothing of the program."""
     return Verdict(case.id, (Finding(rule="usage", status="invalid", note=reason),))
+
+
+def overruled(verdict: Verdict, finding: Finding) -> Verdict:
+    """The verdict with its findings about slow-downs replaced by what fresh visits side by side said: a stored baseline only
+    nominates."""
+    kept = tuple(one for one in verdict.findings if one.rule not in ("slowdown", "max_slowdown"))
+    return Verdict(verdict.case_id, (*kept, finding), verdict.limits)
 
 
 def judge(measurement: Measurement, limits: Sequence[Limit], baseline: Measurement | None = None, *, suite: int = 1) -> Verdict:
@@ -77,13 +84,17 @@ class _Work:
                 note = "it is in the baseline and was not measured now; ask for a subset if it was left out on purpose"
                 self.findings.append(Finding(rule="baseline", status="invalid", note=note))
             return
-        self.findings += hold(candidate, self.pair.limits)
+        self.findings += validity.hold_back(hold(candidate, self.pair.limits), candidate)
         if baseline is not None:
             self._compare(candidate, baseline)
         else:
             self._alone(candidate, against)
         if candidate.unmeasured is not None and not any(one.status == "unmeasured" for one in self.findings):
             self.findings.append(Finding(rule="measured", status="unmeasured", note=candidate.unmeasured))
+        reason = validity.disturbed(candidate)
+        if reason is not None and not any(one.status == "invalid" for one in self.findings):
+            # Nothing was promised of it, but nobody shall take it for a timing either.
+            self.findings.append(Finding(rule="measured", status="invalid", note=f"{reason}; {validity.NEXT}"))
 
     def _alone(self, candidate: Measurement, against: bool) -> None:
         for limit in self.slow_limits:
@@ -113,6 +124,12 @@ class _Work:
             identity = candidate.fingerprint.differences(baseline.fingerprint, "identity")
             note = f"measured on another machine: {slowdown.named(dict(identity))}; measure both on one machine"
             self._slow(Finding(rule="slowdown", status="invalid", note=note))
+            return
+        if (reason := validity.disturbed(candidate)) is not None:
+            self._slow(Finding(rule="slowdown", status="invalid", note=f"{reason}; {validity.NEXT}"))
+            return
+        if (reason := validity.disturbed(baseline)) is not None:
+            self._slow(Finding(rule="slowdown", status="invalid", note=f"in the baseline {reason}; save a new baseline"))
             return
         self.differences = slowdown.stack_differences(candidate.fingerprint, baseline.fingerprint)
         self.drift = slowdown.drift(candidate, baseline)

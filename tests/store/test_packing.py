@@ -8,7 +8,7 @@ from hypothesis import given
 from making import accuracy, latency
 
 from pytest_perfq.core import packing
-from pytest_perfq.core.measurement import Outcomes
+from pytest_perfq.core.measurement import Outcomes, Samples, Visit
 
 
 @given(VISITS)
@@ -48,3 +48,16 @@ def test_the_same_content_has_the_same_bytes():
     again = accuracy([1, 0, 1]).outcomes
     assert packing.digest(packing.pack_outcomes(found)) == packing.digest(packing.pack_outcomes(again))
     assert packing.digest(packing.pack_outcomes(found)) != packing.digest(packing.pack_outcomes(accuracy([1, 1, 1]).outcomes))
+
+
+def test_visits_packed_before_a_side_was_known_are_read(monkeypatch):
+    samples = Samples((1, 2, 3), (9,), 1.5)
+    monkeypatch.setattr(packing, "SIDES", ("case", "original", "anchor"))
+    packed = packing.pack_visits([Visit(samples, samples, None)])
+    monkeypatch.undo()
+    assert packing.unpack_visits(packed) == (Visit(samples, samples, None, None),)
+
+
+def test_a_side_by_side_visit_keeps_its_base():
+    visit = Visit(Samples((1, 2), (9,), 1.5), base=Samples((3, 4), (), 1.5))
+    assert packing.unpack_visits(packing.pack_visits([visit])) == (visit,)
