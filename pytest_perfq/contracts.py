@@ -68,7 +68,7 @@ class Model:
     module: transformers.PreTrainedModel. tokenizer: PreTrainedTokenizerFast. config: PretrainedConfig. key: hex digest of
     weights and configuration (what caches are keyed by). inputs: names in the order of the module's forward. outputs: logit
     names in the order the head gives them ('start_logits', 'end_logits', or 'logits'). max_positions: longest sequence.
-    vocab_size: of the embedding. bytes: of the weights.
+    vocab_size: of the embedding. bytes: of the weights. revision: the commit at the hub it came from, None if from elsewhere.
     """
 
     module: Any
@@ -81,6 +81,7 @@ class Model:
     max_positions: int
     vocab_size: int
     bytes: int
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Examples:
     """A split of a data set as rows in the hub's columns.
 
     rows: one mapping an example. key: hex digest of their content. labels: class names where the data set has classes.
+    revision: the commit at the hub they came from, None if from elsewhere.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Examples:
     rows: Sequence[Mapping[str, Any]]
     key: str
     labels: tuple[str, ...] = ()
+    revision: str | None = None
 
 
 class Program(Protocol):

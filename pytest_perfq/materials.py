@@ -105,6 +105,14 @@ class Materials:
         self._programs.move_to_end(key)
         return self._programs[key]
 
+    def revisions(self, case: Case) -> dict[str, str]:
+        """The commits at the hub of what the case is made of, as facts: model_revision and, of a case that reads data,
+        data_revision. What is from elsewhere has none."""
+        found = {"model_revision": self.model(case).revision}
+        if case.kind == "accuracy" or case.padding == "dataset":
+            found["data_revision"] = self.examples(case, case.split).revision
+        return {name: commit for name, commit in found.items() if commit is not None}
+
     def _calibration(self, case: Case) -> Iterator[Batch]:
         """Batches of the first `calibration_samples` examples of the calibration split. Raises UsageError for too few."""
         assert case.quantization is not None

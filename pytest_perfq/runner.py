@@ -122,7 +122,7 @@ class Workbench:
             model_bytes=built.program.bytes,
             load_ns=built.load_ns,
             first_call_ns=built.first_call_ns,
-            facts=dict(built.program.facts),
+            facts={**built.program.facts, **self.materials.revisions(case)},
             churn=self._churn(case, outcomes) if self.plan.repeat else None,
         )
         if case.is_original:
@@ -197,7 +197,7 @@ class Workbench:
             peak_memory_bytes=device.peak_memory_bytes(case.device),
             load_ns=built.load_ns,
             first_call_ns=built.first_call_ns,
-            facts={**built.program.facts, "tokens": sum(batch.lengths)},
+            facts={**built.program.facts, **self.materials.revisions(case), "tokens": sum(batch.lengths)},
         )
 
     def _side(self, case: Case, built: Built, batch: Batch) -> Callable[[], Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from pytest_perfq.tasks import _hub
 
 Rows = Sequence[Mapping[str, Any]]
 # Short names of suites -> what the hub calls the set: path, configuration, revision. CoNLL-2003 is published there as a
-# script, which `datasets` no longer runs; its converted revision holds parquet.
+# script, which `datasets` no longer runs; its converted revision holds parquet, and no configurations.
 HUB_NAMES: dict[str, tuple[str, str | None, str | None]] = {
     "squad": ("rajpurkar/squad", None, None),
     "squad_v2": ("rajpurkar/squad_v2", None, None),
-    "conll2003": ("eriktks/conll2003", "conll2003", "refs/convert/parquet"),
+    "conll2003": ("eriktks/conll2003", None, "refs/convert/parquet"),
     **{
         name: ("nyu-mll/glue", task, None)
         for task in ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "wnli")
@@ -35,13 +35,15 @@ HUB_NAMES: dict[str, tuple[str, str | None, str | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A split as it came. classes: column -> class names, of the columns whose integers have names."""
+    """A split as it came. classes: column -> class names, of the columns whose integers have names. revision: the commit at
+    the hub, None for data from elsewhere."""
 
     name: str
     split: str
     columns: tuple[str, ...]
     rows: Rows
     classes: Mapping[str, tuple[str, ...]]
+    revision: str | None = None
 
 
 def load(name: str, split: str, resources: Resources) -> Table:
@@ -107,12 +109,35 @@ def _classes(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=8)
 def _from_hub(name: str, split: str) -> Table:
-    path, configuration, revision = HUB_NAMES.get(name, (name.partition(":")[0], name.partition(":")[2] or None, None))
-    with _hub.reach(f"data set {name!r}"):
-        import datasets
+    import datasets
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError, DatasetsError
 
+    path, configuration, revision = HUB_NAMES.get(name, (name.partition(":")[0], name.partition(":")[2] or None, None))
+
+    def load(commit: str | None) -> Any:
         try:
-            loaded = datasets.load_dataset(path, configuration, split=split, revision=revision)
-        except ValueError as error:  # an unknown configuration or split
-            raise DataError(f"data set {name!r} cannot be loaded from the hub: {str(error).splitlines()[0]}") from error
-    return Table(name, split, tuple(loaded.column_names), loaded.to_list(), _classes(loaded.features.to_dict()))
+            # By the commit: what is read is then what is recorded.
+            return datasets.load_dataset(path, configuration, split=split, revision=commit)
+        except (ValueError, DataFilesNotFoundError, EmptyDatasetError) as error:  # no such configuration or split; no data
+            raise _unreadable(name, error) from error
+        except DatasetsError as error:  # files that are not what their names say
+            if isinstance(error, OSError):  # or did not come
+                raise
+            raise _unreadable(name, error) from error
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            raise DataError(
+                f"data set {name!r} is a script at the hub, and scripts are not run; convert it to parquet, "
+                f"DIR/{path.replace('/', '-')}/{split}.parquet, and give --perf-data DIR"
+            ) from error
+
+    loaded = _hub.fetched(f"data set {name!r}", "dataset", path, load, revision)
+    table = Table(name, split, tuple(loaded.column_names), loaded.to_list(), _classes(loaded.features.to_dict()))
+    files = loaded.cache_files
+    return replace(table, revision=_hub.commit_of(Path(files[0]["filename"]).parent)) if files else table
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    return DataError(f"data set {name!r} cannot be loaded from the hub: {str(error).splitlines()[0]}")

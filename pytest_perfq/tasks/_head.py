@@ -113,10 +113,11 @@ class HeadTask(ABC):
     def examples(self, case: Case, split: str, resources: Resources) -> Examples:
         """All examples of a split. Raises UsageError for more `case.samples` than there are. See contracts.Task."""
         name = dataset_of(case, self.synthetic)
-        rows, labels = self.read(_data.load(name, split, resources))
+        table = _data.load(name, split, resources)
+        rows, labels = self.read(table)
         if not rows:
             raise DataError(f"split {split!r} of {name!r} is empty; choose another split")
-        found = Examples(name, split, rows, _data.content_key(rows), labels)
+        found = Examples(name, split, rows, _data.content_key(rows), labels, table.revision)
         taken(case, found)  # before a model is loaded for nothing
         return found
 
@@ -145,7 +146,7 @@ class HeadTask(ABC):
             if formula is not None:
                 found.append(metrics.score(metric, formula, outcomes, primary=at == 0))
             else:
-                value = _evaluate.value(metric, *self.references(examples, rows, outcomes, metric))
+                value = _evaluate.value(metric, self.name, *self.references(examples, rows, outcomes, metric))
                 found.append(Score(metric, value, len(rows), None, at == 0))
         return tuple(found)
 

@@ -129,13 +129,15 @@ def load(source: str, path: Path, task: str, outputs: tuple[str, ...], pickle: b
         module=module, tokenizer=tokenizer, config=module.config, key=content_key(module), source=source,
         inputs=inputs_of(module), outputs=outputs, max_positions=min(limit, int(tokenizer.model_max_length)),
         vocab_size=int(size.vocab_size), bytes=sum(value.numel() * value.element_size() for value in module.parameters()),
+        revision=_hub.commit_of(path),
     )  # fmt: skip
 
 
 def weights(wanted: Any, source: str, path: Path, pickle: bool, **options: Any) -> tuple[Any, list[str]]:
     """The module, and the names of weights that the folder lacks. Raises UsageError for pickle files not allowed."""
     if not pickle and not any(path.glob("*.safetensors")):
-        held = ", ".join(sorted(one.name for one in path.glob("*.bin"))) or "none"
+        none = "none" if _hub.commit_of(path) is None else "not fetched"
+        held = ", ".join(sorted(one.name for one in path.glob("*.bin"))) or none
         raise UsageError(
             f"model {source!r} has no safetensors weights (pickle files: {held}); "
             "loading pickle files runs code, so convert them with save_pretrained, or allow them with --perf-allow-pickle"

@@ -175,6 +175,8 @@ def test_the_hub_out_of_reach(resources, monkeypatch, tmp_path):
         Unavailable, match=r"^model 'nobody/nothing' cannot be fetched: the hub is out of reach and its cache here lacks it$"
     ):
         load("question-answering", "nobody/nothing", resources)
+    with pytest.raises(UsageError, match=r"^model 'no one' is neither here nor a name that the hub could have: "):
+        load("question-answering", "no one", resources)
 
 
 def test_the_hub_is_asked_once_and_not_for_long(monkeypatch):
