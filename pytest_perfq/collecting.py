@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_perfq import plugin
+from pytest_perfq import suite
 from pytest_perfq.core.budget import with_marker
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import UsageError
@@ -42,15 +42,16 @@ def collect(args: Sequence[str]) -> list[Collected]:
         raise UsageError(f"{where}: {found.errors[0]}")
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise UsageError(f"{where} cannot be collected (exit status {int(status)}); run it there to see why")
-    return [one for item in found.items if (one := _collected(item)) is not None]
+    return [one for item in found.items if (one := collected(item)) is not None]
 
 
-def _collected(item: pytest.Item) -> Collected | None:
+def collected(item: pytest.Item) -> Collected | None:
+    """The case of a test item; None of one that has none."""
     if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return None
     case = item.callspec.params.get("case")
     if not isinstance(case, Case):
         return None
-    sweep = plugin.sweep_of(item)
-    limits = () if sweep is None else sweep.limits(case, plugin.target_of(item.config).gpu)
-    return Collected(item.nodeid, case, with_marker(limits, plugin.marked(item)))
+    sweep = suite.sweep_of(item)
+    limits = () if sweep is None else sweep.limits(case, suite.target_of(item.config).gpu)
+    return Collected(item.nodeid, case, with_marker(limits, suite.marked(item)))

@@ -5,9 +5,12 @@ Registered by plugin.py. Decides nothing: what it stores and shows was judged wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 # How messages of skipped items begin that the summary counts.
 PASSED_BY = ("refused: ", "unavailable: ")
+# Where workers of xdist find what was measured before the items.
+AHEAD = "perfq_ahead"
 # What `perfq` itself exits with for data that cannot be used.
 DATA_ERROR = 3
 
@@ -29,6 +34,7 @@ class Controller:
         self.config = config
         self.settings = settings
         self.progress: Progress | None = None
+        self.ahead: Path | None = None
         self._recorder: Recorder | None = None
         self._walk: Sequence[str] = ()
 
@@ -52,6 +58,42 @@ class Controller:
 
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         self.progress = Progress(total, self._write, live=reporter is not None and reporter.isatty)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """A worker of xdist is about to start: it learns where to look."""
+        node.workerinput[AHEAD] = str(self._ahead_file())
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Latency that shall be visited in passes is measured before the first item runs."""
+        broken = session.testsfailed and not session.config.option.continue_on_collection_errors
+        wanted = self.settings.passes or self.settings.vs is not None
+        if wanted and not broken and not session.config.option.collectonly and self.settings.only != "accuracy":
+            self._or_exit(lambda: self._measure_ahead(session))
+        try:
+            return (yield)
+        finally:
+            if self.ahead is not None:
+                shutil.rmtree(self.ahead.parent, ignore_errors=True)
+
+    def _ahead_file(self) -> Path:
+        if self.ahead is None:
+            self.ahead = Path(tempfile.mkdtemp(prefix="perfq-")) / "ahead.json"
+        return self.ahead
+
+    def _measure_ahead(self, session: pytest.Session) -> None:
+        from pytest_perfq import ahead
+        from pytest_perfq.report.passing import Passing
+
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        passing = Passing(self._write, live=reporter is not None and reporter.isatty)
+        try:
+            found = ahead.measure(session, self.settings, passing)
+        finally:
+            passing.close()
+        if found is not None:
+            found.write(self._ahead_file())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: object, ids: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_perfq.errors import DataError, PerfqError, Unavailable, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_perfq.baselines import Baseline
     from pytest_perfq.core.budget import Limit
     from pytest_perfq.core.case import Case
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_perfq.runner import Workbench
     from pytest_perfq.settings import Settings
     from pytest_perfq.target import Target
+    from pytest_perfq.trials.ahead import Ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,14 @@ class Outcome:
 class Gate:
     """Judges the items of this process, with one workbench for all of them."""
 
-    def __init__(self, settings: Settings, target: Target, step: Callable[[str], None]) -> None:
-        """step: told what goes on inside a long case, one line at a time."""
+    def __init__(self, settings: Settings, target: Target, step: Callable[[str], None], ahead: Path | None = None) -> None:
+        """step: told what goes on inside a long case, one line at a time. ahead: file of what was measured before the items,
+        see trials.ahead; None where nothing was."""
         self.settings = settings
         self.target = target
         self.step = step
+        self._ahead_file = ahead
+        self._ahead: Ahead | None = None
         self._workbench: Workbench | None = None
         self._baseline: Baseline | None = None
         self._done: dict[str, dict[str, Any]] | None = None
@@ -52,6 +58,7 @@ class Gate:
 
     def judge(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any], nodeid: str) -> Outcome:
         """Measures and judges one case. budgets: keywords of the test's marker, over the sweep's own promises."""
+        from pytest_perfq.contracts import Lack
         from pytest_perfq.core.case import Case as CaseType
 
         if not isinstance(case, CaseType):
@@ -70,9 +77,12 @@ class Gate:
             if reason is not None:
                 measurement = self.workbench.unmeasured(case, reason)
             elif refusals := self.workbench.refuses(case):
-                return Outcome(f"refused: {'; '.join(refusals)}", skipped=True)
+                refused = f"refused: {'; '.join(refusals)}"
+                if not (self.settings.strict and all(isinstance(reason, Lack) for reason in refusals)):
+                    return Outcome(refused, skipped=True)
+                measurement = self.workbench.unmeasured(case, refused)
             else:
-                measurement = self.workbench.measure(case, limits)
+                measurement = self.ahead.measurements.get(case.id) or self.workbench.measure(case, limits)
         except Unavailable as error:
             return Outcome(f"unavailable: {error}", skipped=True)
         except (UsageError, DataError) as error:
@@ -107,6 +117,16 @@ class Gate:
             self._workbench = Workbench(plan, resources)
         return self._workbench
 
+    @property
+    def ahead(self) -> Ahead:
+        """What was measured before the items; read at the first case, empty where nothing was."""
+        if self._ahead is None:
+            from pytest_perfq.trials.ahead import Ahead
+
+            file = self._ahead_file
+            self._ahead = Ahead() if file is None or not file.exists() else Ahead.read(file)
+        return self._ahead
+
     def close(self) -> None:
         """Frees what the workbench keeps."""
         if self._workbench is not None:
@@ -138,21 +158,24 @@ class Gate:
         return self._baseline.get(case.id)
 
     def _judged(self, measurement: Measurement, limits: tuple[Limit, ...], resumed: bool = False) -> Outcome:
-        from pytest_perfq.core.verdict import Pair, judge_suite
+        from pytest_perfq.core.verdict import Pair, judge_suite, overruled
         from pytest_perfq.report.explain import reasons
+        from pytest_perfq.report.properties import properties
 
         name, baseline = measurement.case.id, self._baseline_of(measurement.case)
         # All cases of the baseline count, so that the chance of a false alarm is that of the suite, not of each case.
         suite = 1 if self._baseline is None else len(self._baseline)
         pairs = {name: Pair(measurement, limits, baseline)}
         verdict = judge_suite(pairs, suite=suite, against=self._baseline is not None)[name]
+        if name in self.ahead.decided:
+            verdict = overruled(verdict, self.ahead.decided[name])
         unusable = verdict.status in ("unmeasured", "invalid")
         return Outcome(
             message="\n".join(reasons(verdict)),
             skipped=unusable and not self.settings.strict,
             failed=verdict.failed or (unusable and self.settings.strict),
             record={"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": resumed},
-            properties=_properties(measurement, verdict),
+            properties=properties(measurement, verdict),
             measurement=measurement,
             verdict=verdict,
         )
@@ -174,17 +197,8 @@ class Gate:
         return self._unmeasured(case, reason, misused(case, reason), message)
 
     def _unmeasured(self, case: Case, reason: str, verdict: Verdict, message: str) -> Outcome:
+        from pytest_perfq.report.properties import properties
+
         measurement = self.workbench.unmeasured(case, reason)
         record = {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False}
-        return Outcome(message, failed=True, record=record, properties=_properties(measurement, verdict))
-
-
-def _properties(measurement: Measurement, verdict: Verdict) -> list[tuple[str, str | float]]:
-    from pytest_perfq.core.stats import median
-
-    found: list[tuple[str, str | float]] = [("perfq_case", measurement.case.id), ("perfq_status", verdict.status)]
-    found += [(f"perfq_{score.metric}", score.value) for score in measurement.scores]
-    durations = measurement.durations_ns()
-    if durations:
-        found.append(("perfq_p50_ms", median(durations) / 1e6))
-    return found
+        return Outcome(message, failed=True, record=record, properties=properties(measurement, verdict))

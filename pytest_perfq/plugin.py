@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_perfq import settings as options
-from pytest_perfq.controller import Controller
+from pytest_perfq.controller import AHEAD, Controller
+from pytest_perfq.suite import SETTINGS, marked, sweep_of, target_of
 
 if TYPE_CHECKING:
-    from pytest_perfq.core.sweep import Sweep
     from pytest_perfq.item import Gate
-    from pytest_perfq.target import Target
 
-SETTINGS = pytest.StashKey[options.Settings]()
-TARGET = pytest.StashKey["Target"]()
 GATE = pytest.StashKey["Gate"]()
 RECORD = pytest.StashKey["dict[str, Any]"]()
 PASSED = pytest.StashKey[bool]()
@@ -51,33 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
-def sweep_of(test: pytest.Metafunc | pytest.Function) -> Sweep | None:
-    """The sweep over a test function or its class."""
-    return getattr(test.function, "__perfq_sweep__", None) or getattr(test.cls, "__perfq_sweep__", None)
-
-
-def marked(node: pytest.Item) -> dict[str, Any]:
-    """Keywords of the perfq markers of a test; its own come before its class's, and those before its module's."""
-    marks = list(node.iter_markers("perfq"))[::-1]
-    for mark in marks:
-        if mark.args:
-            from pytest_perfq.errors import UsageError
-
-            raise UsageError(
-                f"the perfq marker was given {mark.args[0]!r} without a keyword; write perfq(max_drop=...) or such"
-            )
-    return {name: value for mark in marks for name, value in mark.kwargs.items()}
-
-
-def target_of(config: pytest.Config) -> Target:
-    """What --perf-gpu means on this machine; found out once a process."""
-    if TARGET not in config.stash:
-        from pytest_perfq import device, target
-
-        config.stash[TARGET] = target.resolve(config.stash[SETTINGS].gpu, device.gpu_present(), device.gpu_name())
-    return config.stash[TARGET]
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     sweep = sweep_of(metafunc)
     if sweep is None:
@@ -102,6 +73,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not any(mark.name == "perfq" for mark in marks):
         # On the function, not on each parameter: 10,000 items then share one mark.
         metafunc.function.pytestmark = [*marks, pytest.mark.perfq.mark]
+    if not chosen:  # pytest's own word for that is an odd skip
+        reason = f"--perf-only={only} leaves none of the sweep's {len(cases)} cases: all of them are about {cases[0].kind}"
+        none = pytest.param(None, marks=pytest.mark.skip(reason=reason), id=f"no-{only}")
+        metafunc.parametrize("case", [none])
+        return
     metafunc.parametrize("case", chosen, ids=[case.id for case in chosen])
 
 
@@ -152,7 +128,8 @@ def _gate(config: pytest.Config, controller: Controller | None) -> Gate:
         from pytest_perfq.item import Gate
 
         step = controller.step if controller is not None else (lambda what: None)
-        config.stash[GATE] = Gate(config.stash[SETTINGS], target_of(config), step)
+        ahead = controller.ahead if controller is not None else getattr(config, "workerinput", {}).get(AHEAD)
+        config.stash[GATE] = Gate(config.stash[SETTINGS], target_of(config), step, None if ahead is None else Path(ahead))
     return config.stash[GATE]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
 KINDS = ("accuracy", "latency")
+DEFAULT_TIME = "15s"
 DEFAULT_STORE = ".perfq/results.db"
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -57,6 +58,12 @@ def count(text: str) -> int:
     return int(text)
 
 
+def _passes(text: str) -> int:
+    if not text.strip().isdigit():
+        raise ValueError("give a whole number, 0 for none")
+    return int(text)
+
+
 def _truth(text: str) -> bool:
     known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
     if text.strip().lower() not in known:
@@ -91,11 +98,33 @@ OPTIONS = (
     Option("store", DEFAULT_STORE, "URL", "results database: a file or any SQLAlchemy URL (default .perfq/results.db)", str),
     Option("data", None, "DIR", "local mirror of data sets, DIR/<name>/<split>.parquet, instead of the hub", str),
     Option("cache", None, "DIR", "folder of checkpoints and exports, keyed by content (default: the user's cache folder)", str),
-    Option("time", "15s", "TIME", "most time for the timed part of a case, both sides together (default 15s)", seconds),
+    Option(
+        "time",
+        DEFAULT_TIME,
+        "TIME",
+        "most time for the timed part of a case, all sides together (default 15s); in passes, of the whole run",
+        seconds,
+    ),
     Option(
         "precision", "1%", "FRACTION", "stop timing when the 95%% interval of the median is within this (default 1%%)", fraction
     ),
     Option("visits", "3", "N", "visits a latency case, each with its own warm-up (default 3)", count),
+    Option(
+        "passes",
+        None,
+        "N",
+        "visit latency cases in N passes over the suite, each in fresh processes; 0 visits them in this "
+        "process (default: 3 with --perf-save or --perf-against, else 0)",
+        _passes,
+    ),
+    Option("confirm", None, "REV", "confirm what --perf-against suspects side by side with this revision", str),
+    Option(
+        "vs",
+        None,
+        "AXIS=VALUE",
+        "hold every latency case side by side against itself under another backend, precision ..., or its original",
+        str,
+    ),
     Option("threads", None, "N", "threads of every CPU backend (default: the physical cores this process may use)", count),
     Option("only", None, "KIND", "measure only 'accuracy' or only 'latency' cases", _only),
 )
@@ -109,8 +138,9 @@ FLAGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How this run measures, judges and remembers. time: seconds a case; precision: half width of the 95 % interval of the
-    median, relative; store: SQLAlchemy URL or file; threads: None for the physical cores."""
+    """How this run measures, judges and remembers. time: seconds a case; run_time: seconds of all passes, None without a bound;
+    precision: half width of the 95 % interval of the median, relative; store: SQLAlchemy URL or file; threads: None for the
+    physical cores."""
 
     gpu: str
     against: str | None
@@ -119,8 +149,12 @@ class Settings:
     data: Path | None
     cache: Path
     time: float
+    run_time: float | None
     precision: float
     visits: int
+    passes: int
+    confirm: str | None
+    vs: str | None
     threads: int | None
     only: str | None
     strict: bool
@@ -130,7 +164,7 @@ class Settings:
 
     def measuring(self) -> dict[str, Any]:
         """What must be equal for two runs to be one resumed run."""
-        names = ("gpu", "time", "precision", "visits", "threads", "allow_pickle")
+        names = ("gpu", "time", "precision", "visits", "passes", "threads", "allow_pickle")
         return {name: getattr(self, name) for name in names} | {"data": None if self.data is None else str(self.data)}
 
 
@@ -187,6 +221,16 @@ def read(config: pytest.Config) -> Settings:
         )
     values["data"] = None if values["data"] is None else Path(values["data"]).resolve()
     values["cache"] = Path(values["cache"]) if values["cache"] else default_cache()
+    if values["passes"] is None:
+        values["passes"] = 3 if values["save"] or values["against"] else 0
+    values["run_time"] = None
+    if values["passes"] and _given(config, "time") is not None:
+        values["run_time"], values["time"] = values["time"], seconds(DEFAULT_TIME)
+    if values["confirm"] is not None and values["against"] is None:
+        raise UsageError(
+            f"--perf-confirm is {values['confirm']!r}, but nothing nominates suspects; give --perf-against DIR as well, or "
+            "compare two revisions with `perfq ab`"
+        )
     if "://" not in values["store"]:
         # One store for a project, wherever in it pytest is started.
         values["store"] = str((config.rootpath / values["store"]).resolve())

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,16 @@ class Served:
 
         with uncollected():
             return self._sides[side].block(rounds, settle)
+
+    def time(
+        self, case: dict[str, Any], limits: list[dict[str, Any]], time_s: float, precision: float, passes: int
+    ) -> dict[str, Any]:
+        """One visit of a latency case beside its original and the anchor. passes: visits of it in all."""
+        from pytest_perfq.core.budget import Limit
+
+        plan = replace(self.bench.plan, time_s=time_s, precision=precision, visits=1, passes=passes)
+        self.bench.plan = plan
+        return self.bench.measure(_case(case), [Limit.from_json(limit) for limit in limits]).to_json()
 
     def measure(self, case: dict[str, Any]) -> dict[str, Any]:
         """An accuracy case, measured whole."""

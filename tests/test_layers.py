@@ -20,9 +20,11 @@ LAYERS = [
     ["settings", "report"],
     ["trials"],
     ["item", "recorder"],
+    ["suite"],
+    ["collecting"],
+    ["ahead"],
     ["controller"],
     ["plugin"],
-    ["collecting"],
     ["worker"],
     ["cli"],
 ]
@@ -30,7 +32,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Tasks fine-tune: training is made for them, and they for it.
 SIBLINGS = {("tasks", "training"), ("training", "tasks")}
 HOMES = {
-    "pytest": {"plugin", "controller", "collecting"},
+    "pytest": {"plugin", "controller", "collecting", "suite", "ahead"},
     "click": {"cli"},
     "sqlalchemy": {"store"},
     "rich": {"report", "cli"},

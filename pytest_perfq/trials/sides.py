@@ -37,7 +37,7 @@ class Sides:
 
     def collected(self, args: Sequence[str]) -> tuple[list[Collected], list[Collected]]:
         """The cases of each side for these arguments of pytest. Raises UsageError and TrialError."""
-        return _collected(self.base, self.given, args), _collected(self.candidate, self.given, args)
+        return collect(self.base, self.given, args), collect(self.candidate, self.given, args)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Workers]:
@@ -48,7 +48,8 @@ class Sides:
             yield Workers(a, b)
 
 
-def _collected(environment: Environment, given: Mapping[str, Any], args: Sequence[str]) -> list[Collected]:
+def collect(environment: Environment, given: Mapping[str, Any], args: Sequence[str]) -> list[Collected]:
+    """The cases that pytest finds in an environment. Raises UsageError and TrialError."""
     with Worker(environment, given) as worker:
         found = [Collected.from_json(one) for one in worker.ask("collect", COLLECT_S, args=list(args))]
     if not found:

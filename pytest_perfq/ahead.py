@@ -1,0 +1,64 @@
+"""From pytest's items to what is measured before them. Imports pytest; measures nothing itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_perfq import collecting, suite
+from pytest_perfq.report.passing import Passing
+from pytest_perfq.trials.ahead import Ahead
+from pytest_perfq.trials.beforehand import Beforehand
+from pytest_perfq.trials.environment import Environment
+from pytest_perfq.trials.sides import collect
+
+if TYPE_CHECKING:
+    from pytest_perfq.settings import Settings
+
+
+def measure(session: pytest.Session, settings: Settings, passing: Passing) -> Ahead | None:
+    """What was measured ahead of this session's latency items; None where there are none to time here. Raises PerfqError."""
+    config = session.config
+    here, arguments = Path(config.invocation_params.dir), selection(config)
+    if session.items:
+        items = [one for item in session.items if (one := collecting.collected(item)) is not None]
+    else:
+        # The controller of xdist collects nothing itself; its workers' items are not to be had before they run.
+        items = collect(Environment(label="this run", folder=here), {"cache": str(settings.cache)}, arguments)
+    target = suite.target_of(config)
+    timed = [one for one in items if one.case.kind == "latency" and target.unmeasured(one.case) is None]
+    timed = [one for one in timed if one.nodeid not in _done(settings)]
+    if not timed:
+        return None
+    return Beforehand(settings, timed, arguments, here, watch=passing.watch, say=passing.say).run()
+
+
+def _done(settings: Settings) -> set[str]:
+    """Items that a resumed run has already."""
+    if not settings.resume:
+        return set()
+    from pytest_perfq.store import Store
+
+    with Store.open(settings.store, readonly=True) as store:
+        run = store.last_unfinished_run()
+        return set() if run is None else set(store.done(run.id))
+
+
+def selection(config: pytest.Config) -> list[str]:
+    """Arguments by which pytest selects the same items in another tree of the same project: paths from where it was started,
+    and the options that choose. What writes files, spreads or measures is left out."""
+    here = Path(config.invocation_params.dir)
+    found: list[str] = []
+    for argument in config.args:
+        path, separator, name = argument.partition("::")
+        resolved = (here / path).resolve()
+        inside = resolved.relative_to(here.resolve()) if resolved.is_relative_to(here.resolve()) else Path(path)
+        found.append(f"{inside}{separator}{name}")
+    for option, value in (("-k", config.option.keyword), ("-m", config.option.markexpr)):
+        found += [option, value] if value else []
+    for value in config.option.deselect or ():
+        found += ["--deselect", value]
+    settings = config.stash[suite.SETTINGS]
+    return [*found, f"--perf-gpu={settings.gpu}", *([f"--perf-only={settings.only}"] if settings.only else [])]

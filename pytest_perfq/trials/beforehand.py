@@ -1,0 +1,110 @@
+"""What a run of pytest measures before its first item: latency in passes, and suspects side by side. The items then take it.
+
+Knows settings and baselines; knows no pytest and stores nothing: the items' own records hold what was found here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_perfq import baselines, device
+from pytest_perfq.core.finding import Finding
+from pytest_perfq.core.rules import Rules
+from pytest_perfq.core.verdict import Pair, judge_suite
+from pytest_perfq.settings import Settings
+from pytest_perfq.trials import revisions
+from pytest_perfq.trials.ahead import Ahead, InPasses
+from pytest_perfq.trials.entry import Collected, Entry, matched, varied
+from pytest_perfq.trials.environment import Environment
+from pytest_perfq.trials.passes import Moment
+from pytest_perfq.trials.running import Trials
+from pytest_perfq.trials.sides import Sides, collect
+
+SLOW = ("slowdown", "max_slowdown")
+# What a stored baseline says of a case that it does not clear; of another machine it says nothing at all.
+OPEN = ("regressed", "inconclusive", "invalid")
+
+
+@dataclass(slots=True)
+class Beforehand:
+    """items: the latency cases that may be timed here. arguments: that select the same items in another tree. folder: where
+    pytest was started. watch, say: told of progress, and sentences."""
+
+    settings: Settings
+    items: Sequence[Collected]
+    arguments: Sequence[str]
+    folder: Path
+    watch: Callable[[Moment], None] = lambda moment: None
+    say: Callable[[str], None] = lambda line: None
+    found: Ahead = field(default_factory=Ahead)
+    _started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> Ahead:
+        """Measures what the settings ask for. Raises PerfqError for a revision or configuration that cannot be had."""
+        here = Environment(label="this run", folder=self.folder)
+        settings = self.settings
+        if settings.passes:
+            visit = {"time_s": settings.time / settings.passes, "precision": settings.precision, "passes": settings.passes}
+            passes = InPasses(
+                self.items, here, self._given(), settings.passes, visit, time_s=settings.run_time, watch=self.watch
+            )  # fmt: skip
+            self.found.measurements = passes.run()
+        if settings.vs is not None:
+            self._decide(varied(self.items, settings.vs), Sides(here, here, self._given()))
+        if settings.confirm is not None and (nominated := self._nominated()):
+            base = revisions.environment(settings.confirm, self.folder, settings.cache, say=self.say)
+            theirs = collect(base, self._given(), self.arguments)
+            entries, _, new = matched(theirs, nominated)
+            for name in new:
+                self.say(f"{name} is not in {base.label} and cannot be confirmed against it")
+            self._decide(entries, Sides(base, here, self._given()))
+        return self.found
+
+    def _given(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "cache": str(settings.cache.resolve()),
+            "data": None if settings.data is None else str(settings.data),
+            "pickle": settings.allow_pickle,
+            "threads": settings.threads or device.available_threads(),
+        }
+
+    def _nominated(self) -> list[Collected]:
+        """Cases that the stored baseline does not clear: suspects, and those it cannot decide."""
+        assert self.settings.against is not None
+        baseline = baselines.load(self.settings.against)
+        limits = {one.case.id: one.limits for one in self.items}
+        pairs = {
+            name: Pair(measured, limits[name], baseline.get(name)) for name, measured in self.found.measurements.items()
+        }  # fmt: skip
+        verdicts = judge_suite(pairs, suite=len(baseline), against=True)
+        open_ = {
+            name
+            for name, verdict in verdicts.items()
+            if any(one.rule in SLOW and one.status in OPEN for one in verdict.findings)
+        }
+        return [one for one in self.items if one.case.id in open_]
+
+    def _decide(self, entries: list[Entry], sides: Sides) -> None:
+        left = self.settings.run_time
+        if left is not None:
+            left = max(1.0, left - (time.monotonic() - self._started))
+        trials = Trials(entries, sides, Rules(), left, watch=self.watch, say=self.say)
+        trials.run()
+        for name, verdict in trials.verdicts.items():
+            # The promise, where there is one, is about the baseline's own revision as much as about this one.
+            self.found.decided[name] = _decided(verdict.findings[0], sides.base.label)
+        if trials.interrupted:
+            raise KeyboardInterrupt
+
+
+def _decided(finding: Finding, label: str) -> Finding:
+    """The finding as the item shows it; what could not be measured side by side leaves the case undecided."""
+    if finding.rule in SLOW:
+        return replace(finding, note=f"against {label}, {finding.note}")
+    note = f"not confirmed side by side: {finding.note}"
+    return Finding(rule="slowdown", status="inconclusive", note=note)
