@@ -122,13 +122,21 @@ class Program(Protocol):
         """Give memory back. Nothing may be called afterwards."""
 
 
+class Lack(str):
+    """A reason for refusing that is this machine's and not the case's: something could be installed, or another machine has
+    it. A plain reason holds everywhere."""
+
+    __slots__ = ()
+
+
 class Backend(Protocol):
     """Makes programs. One file in backends/ with a constant BACKEND, or an entry point in `perfq.backends`."""
 
     name: str
 
     def refuses(self, case: Case) -> list[str]:
-        """Why this case cannot be built here, one sentence each; empty when it can. Cheap: builds and loads nothing.
+        """Why this case cannot be built here, one sentence each; empty when it can. Cheap: builds and loads nothing. What
+        only this machine is to blame for is a Lack: then the case was left unmeasured, and fails under --perf-strict.
         Unknown options of `case.backend` raise UsageError instead."""
 
     def build(self, case: Case, model: Model, resources: Resources, calibration: Callable[[], Iterator[Batch]]) -> Program:

@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from pytest_perfq.contracts import Lack
 from pytest_perfq.core.case import Case
 
 # Either unit multiplies bfloat16 natively; names as Linux prints them, x86 and Arm.
@@ -34,7 +35,7 @@ def nvidia_driver(root: Path = Path("/")) -> list[str]:
     signs = ("proc/driver/nvidia/version", "dev/nvidiactl", "dev/dxg")
     if not sys.platform.startswith("linux") or any((root / sign).exists() for sign in signs):
         return []
-    return ["device cuda needs an NVIDIA GPU and its driver, and this machine shows none: use device cpu"]
+    return [Lack("device cuda needs an NVIDIA GPU and its driver, and this machine shows none: use device cpu")]
 
 
 def one_device(case: Case) -> list[str]:
@@ -60,5 +61,5 @@ def cpu_precision(case: Case, flags: frozenset[str] | None = None) -> list[str]:
         return ["fp16 on a CPU is emulated and slower than fp32: use precision fp32 or device cuda"]
     if case.precision == "bf16" and not flags & BF16_FLAGS:
         units = ", ".join(sorted(BF16_FLAGS))
-        return [f"bf16 needs one of {units} and this CPU has none, so it would be emulated: use precision fp32"]
+        return [Lack(f"bf16 needs one of {units} and this CPU has none, so it would be emulated: use precision fp32")]
     return []

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pytest_perfq.backends import _refusals
-from pytest_perfq.contracts import Arrays, Batch, Model, Resources
+from pytest_perfq.contracts import Arrays, Batch, Lack, Model, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import BuildError, ProgramError
 
@@ -32,15 +32,15 @@ def refusals(case: Case) -> list[str]:
 def cuda_refusals(precision: str) -> list[str]:
     """Why the current CUDA device cannot be used with `precision`."""
     if torch.version.cuda is None:
-        return [f"device cuda needs a CUDA build of PyTorch; {torch.__version__} is not one: install one or use device cpu"]
+        build = f"device cuda needs a CUDA build of PyTorch; {torch.__version__} is not one: install one or use device cpu"
+        return [Lack(build)]
     if not torch.cuda.is_available():
-        return [
-            f"PyTorch {torch.__version__} finds no CUDA device: check nvidia-smi and CUDA_VISIBLE_DEVICES or use device cpu"
-        ]
+        found = f"PyTorch {torch.__version__} finds no CUDA device: check nvidia-smi and CUDA_VISIBLE_DEVICES or use device cpu"
+        return [Lack(found)]
     has, needs = torch.cuda.get_device_capability(), CAPABILITY[precision]
     if has < needs:
-        name = torch.cuda.get_device_name()
-        return [f"{precision} needs compute capability {needs[0]}.{needs[1]}; {name} has {has[0]}.{has[1]}: use precision fp32"]
+        there = f"{torch.cuda.get_device_name()} has {has[0]}.{has[1]}"
+        return [Lack(f"{precision} needs compute capability {needs[0]}.{needs[1]}; {there}: use precision fp32")]
     return []
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from pytest_perfq.backends import _check, _declared, _torch
-from pytest_perfq.contracts import Batch, Model, Resources
+from pytest_perfq.contracts import Batch, Lack, Model, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import BuildError, PerfqError
 
@@ -74,13 +74,13 @@ def _graphs() -> int:
 def _compiler(device: str) -> list[str]:
     """Why Inductor cannot make kernels for `device`."""
     if device == "cuda" and find_spec("triton") is None:
-        return ["torch.compile on cuda needs triton, which is not installed: install triton or use backend torchscript"]
+        return [Lack("torch.compile on cuda needs triton, which is not installed: install triton or use backend torchscript")]
     # Inductor's own rule: CXX, else the platform's usual compiler.
     name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     fault = _fault(name, os.environ.get("PATH", ""))
     if fault is None:
         return []
-    return [f"torch.compile needs a C++ compiler: {fault}; install g++, set CXX, or use backend torchscript"]
+    return [Lack(f"torch.compile needs a C++ compiler: {fault}; install g++, set CXX, or use backend torchscript")]
 
 
 @cache

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pytest_perfq.backends import _refusals
 from pytest_perfq.backends._declared import DEFAULT_OPSET, OLDEST_OPSET
 from pytest_perfq.backends._onnx import options
-from pytest_perfq.contracts import Batch, Model, Program, Resources
+from pytest_perfq.contracts import Batch, Lack, Model, Program, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import UnknownName, UsageError
 
@@ -30,7 +30,7 @@ class Ort:
         missing = [name for name in NEEDED if find_spec(name) is None]
         if missing:
             extra = "onnxruntime" if case.device == "cpu" else "onnxruntime-gpu"
-            return [f"backend ort needs {', '.join(missing)}: pip install 'pytest-perfq[{extra}]'"]
+            return [Lack(f"backend ort needs {', '.join(missing)}: pip install 'pytest-perfq[{extra}]'")]
         _check_opset(asked)
         return _refusals.one_device(case) + _provider(case, asked) + _precision(case, asked) + _quantization(case, asked)
 
@@ -59,8 +59,10 @@ def _provider(case: Case, asked: options.Options) -> list[str]:
     if asked.provider_name in available:
         return [] if asked.provider == "cpu" else _refusals.nvidia_driver()
     return [
-        f"onnxruntime {onnxruntime.__version__} has no {asked.provider_name}, only {', '.join(available)}: "
-        "install onnxruntime-gpu with its libraries, or use device cpu"
+        Lack(
+            f"onnxruntime {onnxruntime.__version__} has no {asked.provider_name}, only {', '.join(available)}: "
+            "install onnxruntime-gpu with its libraries, or use device cpu"
+        )
     ]
 
 

@@ -6,6 +6,7 @@ hub's columns, `/` and `:` in a name written `-`.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_perfq.contracts import Resources
-from pytest_perfq.errors import DataError, Unavailable
+from pytest_perfq.errors import DataError, Unavailable, UsageError
 from pytest_perfq.tasks import _hub
 
 Rows = Sequence[Mapping[str, Any]]
+_TYPO = 0.8  # likeness from which a name is a misspelling: one letter of five, and not another data set of the same family
 # Short names of suites -> what the hub calls the set: path, configuration, revision. CoNLL-2003 is published there as a
 # script, which `datasets` no longer runs; its converted revision holds parquet, and no configurations.
 HUB_NAMES: dict[str, tuple[str, str | None, str | None]] = {
@@ -47,7 +49,8 @@ class Table:
 
 
 def load(name: str, split: str, resources: Resources) -> Table:
-    """All rows of a split. Raises Unavailable (hub, or not in the mirror) and DataError (no such split)."""
+    """All rows of a split. Raises Unavailable (hub, or not in the mirror), UsageError (a misspelt name) and DataError (no such
+    split)."""
     if name.startswith("synthetic:"):
         from pytest_perfq.tasks import _synthetic
 
@@ -71,11 +74,22 @@ def texts(rows: Rows) -> Iterator[str]:
                 yield from (one for one in (value if isinstance(value, (list, tuple)) else (value,)) if isinstance(one, str))
 
 
+def _meant(name: str, held: Sequence[str]) -> str | None:
+    """The data set of a mirror that `name` is misspelt for, or is the end of; None where nothing is near."""
+    near = difflib.get_close_matches(name, held, n=1, cutoff=_TYPO)
+    return next(iter(near or [one for one in held if one.endswith(f"-{name}")]), None)
+
+
 @lru_cache(maxsize=8)
 def _mirrored(mirror: Path, name: str, split: str) -> Table:
     folder = mirror / name.replace("/", "-").replace(":", "-")
     if not folder.is_dir():
         held = sorted(path.name for path in mirror.iterdir() if path.is_dir()) if mirror.is_dir() else []
+        meant = None if name in HUB_NAMES else _meant(folder.name, held)
+        if meant is not None:
+            raise UsageError(
+                f"data set {name!r} is not in the mirror {mirror}; did you mean {meant!r}? it holds {', '.join(held)}"
+            )
         raise Unavailable(
             f"data set {name!r} is not in the mirror {mirror}, which holds {', '.join(held) or 'nothing'}; "
             f"add {folder.name}/{split}.parquet or run without --perf-data"

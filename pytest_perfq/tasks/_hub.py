@@ -79,7 +79,7 @@ def fetched(what: str, kind: str, name: str, load: Callable[[str | None], Found]
     'space'. Raises UsageError when the hub shows no such repository, Unavailable when there is neither hub nor cache."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, and not in its list
 
     try:
         validate_repo_id(name)

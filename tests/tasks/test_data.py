@@ -105,6 +105,23 @@ def test_a_data_set_that_the_mirror_lacks(home):
         examples("text-classification", home, "owner/there")
 
 
+@pytest.mark.parametrize("name", ["glue-sst", "glue/sst", "glue-stt2", "sst2"])
+def test_a_misspelt_data_set_of_the_mirror(home, name):
+    write(home.data / "glue-sst2", {"sentence": ["a"], "label": [0]})
+    write(home.data / "conll2003", {"sentence": ["a"], "label": [0]})
+    message = rf"^data set '{name}' is not in the mirror .*; did you mean 'glue-sst2'\? it holds conll2003, glue-sst2$"
+    with pytest.raises(UsageError, match=message):
+        examples("text-classification", home, name)
+
+
+@pytest.mark.parametrize("name", ["squad_v2", "glue-rte"])
+def test_a_known_data_set_that_the_mirror_lacks_is_no_misspelling(home, name):
+    write(home.data / "squad", {"sentence": ["a"], "label": [0]})
+    write(home.data / "glue-rt", {"sentence": ["a"], "label": [0]})
+    with pytest.raises(Unavailable, match=rf"data set '{name}' is not in the mirror .*, which holds glue-rt, squad; add "):
+        examples("text-classification", home, name)
+
+
 def test_a_split_that_the_mirror_lacks(home):
     write(home.data / "here", {"sentence": ["a"], "label": [0]}, "train")
     with pytest.raises(DataError, match=r"data set 'here' in .* has no split 'validation'; it has train"):

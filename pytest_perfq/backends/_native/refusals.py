@@ -5,6 +5,7 @@ What depends on the model (its architecture, its head sizes) is a BuildError of 
 
 from __future__ import annotations
 
+from pytest_perfq.contracts import Lack
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.quantization import GROUPS, Quantization
 from pytest_perfq.kernels import toolchain
@@ -20,7 +21,7 @@ def machine(case: Case) -> list[str]:
     if case.precision != "fp32" and case.quantization is None:
         return [f"the native encoder has no {case.precision} kernels: use precision fp32, or a quantization"]
     missing = toolchain.unavailable()
-    return [] if missing is None else [missing]
+    return [] if missing is None else [Lack(missing)]
 
 
 def quantization(case: Case) -> list[str]:

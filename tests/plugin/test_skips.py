@@ -1,0 +1,50 @@
+"""What is left out says why, and under --perf-strict what only this machine lacks is not left out."""
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+REFUSED = "backend=['compile', 'eager'], precision=['fp32', 'fp16'], latency=False"
+NEEDS = "torch.compile needs a C++ compiler: no-such-compiler is not on the PATH"
+
+
+@pytest.mark.parametrize("option, failed, skipped", [("--no-perf-strict", 0, 3), ("--perf-strict", 1, 2)])
+def test_what_this_machine_lacks_fails_under_strict_and_what_none_can_is_skipped(house, option, failed, skipped):
+    """compile without a compiler in fp32, and in fp16, which no CPU has; eager in fp16, and in fp32, which runs."""
+    house.monkeypatch.setenv("CXX", "no-such-compiler")
+    house.suite(REFUSED)
+    result = house.run(option, "-rs")
+    outcomes = result.parseoutcomes()
+    assert (outcomes["passed"], outcomes.get("failed", 0), outcomes["skipped"]) == (1, failed, skipped)
+    assert result.ret == failed
+    text = result.stdout.str()
+    assert NEEDS in text and "fp16 on a CPU is emulated and slower than fp32" in text
+    # What fails is remembered as what it is: not measured. What is skipped is no record.
+    assert sorted(status for _, status in house.records()) == ["pass"] + ["unmeasured"] * failed
+
+
+def test_a_sweep_that_perf_only_leaves_empty_says_so(house):
+    house.suite("backend='eager', latency=False")
+    result = house.run("--perf-only=latency", "-rs")
+    assert result.parseoutcomes() == {"skipped": 1} and result.ret == 0
+    assert "--perf-only=latency leaves none of the sweep's 1 cases: all of them are about accuracy" in result.stdout.str()
+
+
+def test_junit_of_the_run_and_of_the_export_say_the_same(house):
+    from pytest_perfq.cli.show import export
+
+    house.suite("backend=['eager', 'slow[ms=4]', 'broken'], batch_size=[1], budgets=Budget(min_score=0.5)")
+    house.run("--junitxml=live.xml")
+    live = properties(ElementTree.parse(house.path / "live.xml").getroot())
+    exported = properties(ElementTree.fromstring(export("last", "junit", str(house.path / ".perfq/results.db"))))
+    assert live == exported and len(live) == 6
+    timed = next(one for one in live if "slow" in one["perfq_case"] and "perfq_p50_ms" in one)
+    assert float(timed["perfq_p50_ms"]) >= 4 and float(timed["perfq_speedup"]) < 1
+    assert {one["perfq_status"] for one in live if "broken" in one["perfq_case"]} == {"fail"}
+    assert all("perfq_drop" in one for one in live if "slow" in one["perfq_case"] and "perfq_accuracy" in one)
+
+
+def properties(root):
+    """Those of every test case, by the case they are of."""
+    found = [{one.get("name"): one.get("value") for one in case.iter("property")} for case in root.iter("testcase")]
+    return sorted(found, key=lambda one: one["perfq_case"])
