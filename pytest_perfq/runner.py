@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import getpass
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from pytest_perfq import anchor, device, inputs, stopwatch
-from pytest_perfq.contracts import Arrays, Batch, Resources
+from pytest_perfq.contracts import Batch, Resources
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Outcomes, Score, Visit
 from pytest_perfq.core.stats import rounds_needed
+from pytest_perfq.device.conditions import REPEATS, watched
+from pytest_perfq.device.lock import device_lock
+from pytest_perfq.device.sampler import Sampler, sampler
 from pytest_perfq.errors import ProgramError
 from pytest_perfq.materials import Built, Materials, backend_of, task_of
+from pytest_perfq.timedcall import TimedCall, timed_call
 
 if TYPE_CHECKING:
     from filelock import ReadWriteLock
@@ -36,23 +37,15 @@ MISSES_ALLOWED = 1
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How to measure. time_s: most seconds for the timed part of a latency case. precision: see stopwatch.VisitPlan.
+    passes: over the suite, each with so many visits; they share the rounds that a percentile promise needs.
     repeat: predict every accuracy case twice, to learn how far the same program differs from itself."""
 
     time_s: float = 15.0
     precision: float = 0.01
     visits: int = 3
+    passes: int = 1
     seed: int = 0
     repeat: bool = False
-
-
-@cache
-def _device_lock(name: str) -> ReadWriteLock:
-    """Shared by every process of this user on this machine: readers build and evaluate, one writer times."""
-    from filelock import ReadWriteLock
-
-    folder = Path(tempfile.gettempdir()) / f"perfq-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return ReadWriteLock(folder / f"{name}.lock.db")
 
 
 @contextlib.contextmanager
@@ -74,10 +67,12 @@ def _out_of_memory(case: Case, materials: Materials) -> Iterator[None]:
 class Workbench:
     """Measures cases one after the other in this process. Not for threads."""
 
-    def __init__(self, plan: Plan, resources: Resources) -> None:
+    def __init__(self, plan: Plan, resources: Resources, watcher: Sampler | None = None) -> None:
+        """watcher: of the machine beside each visit; None: the one of this machine."""
         self.plan = plan
         self.resources = resources
         self.materials = Materials(resources)
+        self._sampler = watcher
         self._evaluated: dict[Case, tuple[tuple[Score, ...], Outcomes]] = {}
 
     def refuses(self, case: Case) -> list[str]:
@@ -86,7 +81,7 @@ class Workbench:
 
     def unmeasured(self, case: Case, reason: str) -> Measurement:
         """The measurement of a case that could not be measured, with the reason."""
-        return Measurement(case=case, fingerprint=self._fingerprint(case), unmeasured=reason)
+        return Measurement(case=case, fingerprint=self.fingerprint(case.device), unmeasured=reason)
 
     def measure(self, case: Case, limits: Sequence[Limit] = ()) -> Measurement:
         """The measurement of a case that was not refused. limits: so that percentile promises get the rounds they need.
@@ -97,15 +92,28 @@ class Workbench:
                     return self._accuracy(case)
             return self._latency(case, limits)
 
+    def call(self, case: Case) -> TimedCall:
+        """One forward pass of a latency case that was not refused, to be timed by somebody else. Raises PerfqError."""
+        with _out_of_memory(case, self.materials), self._lock(case).read_lock():
+            return self._side(case, self.materials.program(case), self._batch(case))
+
     def close(self) -> None:
-        """Frees every program and model."""
+        """Frees every program and model, and ends the process that watches."""
         self.materials.close()
+        if self._sampler is not None:
+            self._sampler.close()
+
+    def _watching(self) -> Sampler:
+        if self._sampler is None:
+            self._sampler = sampler()
+        return self._sampler
 
     def _lock(self, case: Case) -> ReadWriteLock:
-        return _device_lock(case.device)
+        return device_lock(case.device)
 
-    def _fingerprint(self, case: Case) -> Fingerprint:
-        found = device.fingerprint(case.device, self.resources.threads)
+    def fingerprint(self, on: str) -> Fingerprint:
+        """What a measurement on the device 'cpu' or 'cuda' is made on, now."""
+        found = device.fingerprint(on, self.resources.threads)
         return dataclasses.replace(found, stack={**found.stack, "anchor": anchor.ANCHOR_VERSION})
 
     # -- accuracy
@@ -116,7 +124,7 @@ class Workbench:
         built = self.materials.program(case)
         measured = Measurement(
             case=case,
-            fingerprint=self._fingerprint(case),
+            fingerprint=self.fingerprint(case.device),
             scores=scores,
             outcomes=outcomes,
             model_bytes=built.program.bytes,
@@ -160,37 +168,48 @@ class Workbench:
 
     # -- latency
 
-    def _batch(self, case: Case) -> Batch:
+    def _batch(self, case: Case, seed: int = 0) -> Batch:
+        """The batch of a latency case; another seed gives other content of the same shape."""
         assert case.batch_size is not None and case.seq_len is not None
         model = self.materials.model(case)
         lengths = None
         if case.padding == "dataset":
             lengths = task_of(case).token_lengths(case, model, self.materials.examples(case, case.split))
-        batch: Batch = inputs.latency_batch(model, case.batch_size, case.seq_len, case.padding, self.plan.seed, lengths)
+        batch: Batch = inputs.latency_batch(model, case.batch_size, case.seq_len, case.padding, self.plan.seed + seed, lengths)
         return batch
 
     def _latency(self, case: Case, limits: Sequence[Limit]) -> Measurement:
         lock = self._lock(case)
+        self._watching()  # starts while the program is built
         with lock.read_lock():
             batch = self._batch(case)
             built = self.materials.program(case)
             original = None if case.is_original else self.materials.program(case.original())
-            sides: dict[str, Callable[[], Any]] = {"anchor": anchor.anchor(case.device, self.resources.threads)}
-            if original is not None:
-                sides["original"] = self._side(case, original, batch)
+            calls = {} if original is None else {"original": self._side(case, original, batch)}
             device.reset_peak_memory(case.device)
-            sides["case"] = self._side(case, built, batch)
+            calls["case"] = self._side(case, built, batch)
+            sides: dict[str, Callable[[], Any]] = {"anchor": anchor.anchor(case.device, self.resources.threads), **calls}
         clock = stopwatch.clock_for(case.device)
         plan = self._visit_plan(limits)
-        visits = []
+        visits: list[Visit] = []
         for number in range(self.plan.visits):
             self.resources.progress(f"visit {number + 1}/{self.plan.visits}")
             with lock.write_lock():
-                samples = stopwatch.visit(sides, clock, plan)
-            visits.append(Visit(samples["case"], samples.get("original"), samples["anchor"]))
+                samples, conditions = watched(
+                    partial(stopwatch.visit, sides, clock, plan),
+                    self._watching(),
+                    device=case.device,
+                    threads=self.resources.threads if case.device == "cpu" else 1,
+                    # One disturbed visit makes the timing invalid: more time would change nothing.
+                    repeats=0 if any(visit.disturbances for visit in visits) else REPEATS,
+                    told=self.resources.progress,
+                )
+            visits.append(Visit(samples["case"], samples.get("original"), samples["anchor"], conditions=conditions))
+        for call in calls.values():
+            call.audit()
         return Measurement(
             case=case,
-            fingerprint=self._fingerprint(case),
+            fingerprint=self.fingerprint(case.device),
             visits=tuple(visits),
             model_bytes=built.program.bytes,
             original_bytes=None if original is None else original.program.bytes,
@@ -200,29 +219,16 @@ class Workbench:
             facts={**built.program.facts, **self.materials.revisions(case), "tokens": sum(batch.lengths)},
         )
 
-    def _side(self, case: Case, built: Built, batch: Batch) -> Callable[[], Any]:
-        """The timed call of one side, after one untimed pass whose logits must be finite: a broken model can be fast."""
-        _finite(case, built.predict(batch))
-        return partial(built.program.run, built.program.feed(batch))
+    def _side(self, case: Case, built: Built, batch: Batch) -> TimedCall:
+        return timed_call(case, built, batch, self._batch(case, seed=1))
 
     def _visit_plan(self, limits: Sequence[Limit]) -> stopwatch.VisitPlan:
         percentiles = [int(limit.rule[1:3]) / 100 for limit in limits if limit.rule in ("p90_ms", "p95_ms", "p99_ms")]
         wanted = max((rounds_needed(percentile, MISSES_ALLOWED) for percentile in percentiles), default=0)
-        least = max(stopwatch.MIN_ROUNDS, -(-wanted // self.plan.visits))
+        least = max(stopwatch.MIN_ROUNDS, -(-wanted // (self.plan.visits * self.plan.passes)))
         return stopwatch.VisitPlan(
             budget_s=self.plan.time_s / self.plan.visits,
             precision=self.plan.precision,
             min_rounds=least,
             max_rounds=max(stopwatch.MAX_ROUNDS, least),
         )
-
-
-def _finite(case: Case, logits: Arrays) -> None:
-    import numpy as np
-
-    for name, values in logits.items():
-        bad = int(values.size - np.count_nonzero(np.isfinite(values)))
-        if bad:
-            raise ProgramError(
-                f"{case.id} gives {bad} of {values.size} {name} that are not finite; its timings would mean nothing"
-            )

@@ -149,12 +149,12 @@ class Settings:
     data: Path | None
     cache: Path
     time: float
-    run_time: float | None
+    run_time: float | None = None
     precision: float
     visits: int
-    passes: int
-    confirm: str | None
-    vs: str | None
+    passes: int = 0
+    confirm: str | None = None
+    vs: str | None = None
     threads: int | None
     only: str | None
     strict: bool

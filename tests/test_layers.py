@@ -16,6 +16,7 @@ LAYERS = [
     ["kernels"],
     ["device", "anchor", "stopwatch", "tasks", "backends", "training", "target"],
     ["materials"],
+    ["timedcall"],
     ["runner", "baselines", "store"],
     ["settings", "report"],
     ["trials"],

@@ -11,19 +11,22 @@ between runs, nor below what the rounds inside the visits show. Only anchored vi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pytest_perfq.core import stats
 from pytest_perfq.core.finding import Finding
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Visit
 from pytest_perfq.core.rules import RULES
+from pytest_perfq.core.shift import machine_shift
 
 # Never taken to be smaller, in units of ln: SD of an anchored visit; SD of the difference of two runs without an anchor.
 ANCHORED_VISIT_SD, UNANCHORED_RUN_SD = 0.04, 0.25
 # Fewer visits than the first look of the screen do not even nominate.
 MIN_VISITS = RULES.screen_visits[0]
+# Runs further apart than this are of different days: what lives on the machine besides has changed, and they nominate only.
+SAME_DAY_S = 12 * 3600.0
 # The code under test: differing here is the point of comparing.
 REVISION = frozenset({"revision", "dirty"})
 
@@ -43,7 +46,8 @@ def named(differences: dict[str, tuple[object, object]]) -> str:
 @dataclass(frozen=True, slots=True)
 class Drift:
     """Two sets of visits of one case. mean: of ln(candidate) - ln(baseline). variance: of a visit, over `df`. noise: variance
-    that the rounds inside the visits show, on average; None where a visit has too few rounds to show any."""
+    that the rounds inside the visits show, on average; None where a visit has too few rounds to show any. apart_s: time between
+    the two, seconds. shift: what the whole suite moved by, ln, taken out of the mean; None where it did not move alike."""
 
     candidate: int
     baseline: int
@@ -52,11 +56,19 @@ class Drift:
     variance: float
     df: int
     noise: float | None
+    apart_s: float = 0.0
+    shift: float | None = None
 
     @property
     def gates(self) -> bool:
-        """Whether these visits may accuse anyone."""
-        return self.anchored and self.noise is not None and min(self.candidate, self.baseline) >= MIN_VISITS
+        """Whether these visits may accuse anyone; otherwise they nominate."""
+        watched = self.anchored and self.noise is not None and min(self.candidate, self.baseline) >= MIN_VISITS
+        return watched and self.same_day
+
+    @property
+    def same_day(self) -> bool:
+        """Whether nothing but the code is likely to have changed between the two."""
+        return self.apart_s < SAME_DAY_S
 
 
 def _anchored(measurement: Measurement) -> bool:
@@ -95,7 +107,20 @@ def drift(candidate: Measurement, baseline: Measurement) -> Drift:
     squares = stats.variance(mine) * (len(mine) - 1) + stats.variance(theirs) * (len(theirs) - 1)
     mean = math.fsum(mine) / len(mine) - math.fsum(theirs) / len(theirs)
     noise = _noise((*candidate.visits, *baseline.visits), anchored)
-    return Drift(len(mine), len(theirs), anchored, mean, squares / df if df else 0.0, df, noise)
+    apart_s = abs(candidate.visits[0].case.started_s - baseline.visits[-1].case.started_s)
+    return Drift(len(mine), len(theirs), anchored, mean, squares / df if df else 0.0, df, noise, apart_s)
+
+
+def without_shift(drifts: Mapping[str, Drift]) -> dict[str, Drift]:
+    """Drifts by case name; where runs of different days moved alike over the whole suite, with that taken out. On one day a
+    suite that moved alike was changed: the anchor has told the machine's share."""
+    moved = machine_shift({name: one.mean for name, one in drifts.items() if not one.same_day or not one.anchored})
+    if moved is None:
+        return dict(drifts)
+    return {
+        name: replace(one, mean=moved.rest[name], shift=moved.size) if name in moved.rest else one
+        for name, one in drifts.items()
+    }  # fmt: skip
 
 
 def pooled_variance(drifts: Sequence[Drift], anchored: bool) -> float:
@@ -147,18 +172,24 @@ def conclude(
     half = stats.t_quantile(0.025, tested.df) * tested.error
     limit = RULES.effect if tested.limit is None else tested.limit
     note = [f"{found.candidate} visits here, {found.baseline} in the baseline"]
+    if found.shift is not None:
+        note.append(
+            f"the whole suite moved by {math.expm1(found.shift):+.0%} since the baseline, taken for the machine's and left out"
+        )
     if differences:
         note.append(f"not gated, the software differs: {named(differences)}; measure both with the same software")
     gates = found.gates and not differences
     if gates and slower < RULES.alpha:
         status = "regressed"
-    elif tested.upper < math.log1p(limit):
+    elif tested.upper < math.log1p(limit) and not (found.shift or 0.0) > 0.0:
         status = "improved" if gates and faster < RULES.alpha else "pass"
     else:
         status = "inconclusive"
         effect = math.expm1(stats.minimal_effect(tested.error, tested.df, RULES.alpha / max(1, family)))
         note.append(f"a slowdown under {effect:.0%} cannot be seen with {min(found.candidate, found.baseline)} visits")
-        if not found.anchored:
+        if not found.same_day:
+            note.append("measured on another day, which only nominates; confirm with --perf-confirm=REV or `perfq ab`")
+        elif not found.anchored:
             note.append("there is no anchor in every visit to tell the machine's drift from the case's")
         elif min(found.candidate, found.baseline) < MIN_VISITS:
             note.append(f"at least {MIN_VISITS} visits a side are needed to gate")

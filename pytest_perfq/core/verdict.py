@@ -13,7 +13,9 @@ from pytest_perfq.core.finding import FAILED, SEVERITY, STATUSES, Finding, Verdi
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.promises import applies, finding, hold
 
-__all__ = ["FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "misused", "overruled"]
+__all__ = [
+    "FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "misused", "overruled",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,11 @@ def misused(case: Case, reason: str) -> Verdict:
     return Verdict(case.id, (Finding(rule="usage", status="invalid", note=reason),))
 
 
-def overruled(verdict: Verdict, finding: Finding) -> Verdict:
-    """The verdict with its findings about slow-downs replaced by what fresh visits side by side said: a stored baseline only
-    nominates."""
+def overruled(verdict: Verdict, decided: Sequence[Finding]) -> Verdict:
+    """The verdict with its findings about slow-downs replaced by those of somebody who had the whole suite at hand, or visits
+    side by side."""
     kept = tuple(one for one in verdict.findings if one.rule not in ("slowdown", "max_slowdown"))
-    return Verdict(verdict.case_id, (*kept, finding), verdict.limits)
+    return Verdict(verdict.case_id, (*kept, *decided), verdict.limits)
 
 
 def judge(measurement: Measurement, limits: Sequence[Limit], baseline: Measurement | None = None, *, suite: int = 1) -> Verdict:

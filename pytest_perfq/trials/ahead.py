@@ -26,16 +26,17 @@ from pytest_perfq.trials.worker import PREPARE_S, Worker
 
 @dataclass(slots=True)
 class Ahead:
-    """measurements: by case id. decided: what side by side visits said of a case's latency, by case id."""
+    """measurements: by case id. decided: by case id, what was found of a case's latency with the whole
+    suite at hand, which its item alone could not find."""
 
     measurements: dict[str, Measurement] = field(default_factory=dict)
-    decided: dict[str, Finding] = field(default_factory=dict)
+    decided: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Keeps it for other processes of this run."""
         values = {
             "measurements": {name: one.to_json() for name, one in self.measurements.items()},
-            "decided": {name: one.to_json() for name, one in self.decided.items()},
+            "decided": {name: [one.to_json() for one in found] for name, found in self.decided.items()},
         }
         path.write_text(json.dumps(values), encoding="utf-8")
 
@@ -44,7 +45,8 @@ class Ahead:
         """What another process wrote."""
         values = json.loads(path.read_text(encoding="utf-8"))
         measurements = {name: Measurement.from_json(one) for name, one in values["measurements"].items()}
-        return cls(measurements, {name: Finding.from_json(one) for name, one in values["decided"].items()})
+        decided = {name: tuple(map(Finding.from_json, found)) for name, found in values["decided"].items()}
+        return cls(measurements, decided)
 
 
 @dataclass(slots=True)

@@ -55,6 +55,8 @@ class Beforehand:
             self.found.measurements = passes.run()
         if settings.vs is not None:
             self._decide(varied(self.items, settings.vs), Sides(here, here, self._given()))
+        if settings.against is not None:
+            self._judge(settings.against)
         if settings.confirm is not None and (nominated := self._nominated()):
             base = revisions.environment(settings.confirm, self.folder, settings.cache, say=self.say)
             theirs = collect(base, self._given(), self.arguments)
@@ -73,21 +75,20 @@ class Beforehand:
             "threads": settings.threads or device.available_threads(),
         }
 
-    def _nominated(self) -> list[Collected]:
-        """Cases that the stored baseline does not clear: suspects, and those it cannot decide."""
-        assert self.settings.against is not None
-        baseline = baselines.load(self.settings.against)
+    def _judge(self, against: str) -> None:
+        """Holds every case against the stored baseline at once: they lend each other their spread, as in `perfq compare`."""
+        baseline = baselines.load(against)
         limits = {one.case.id: one.limits for one in self.items}
         pairs = {
             name: Pair(measured, limits[name], baseline.get(name)) for name, measured in self.found.measurements.items()
         }  # fmt: skip
-        verdicts = judge_suite(pairs, suite=len(baseline), against=True)
-        open_ = {
-            name
-            for name, verdict in verdicts.items()
-            if any(one.rule in SLOW and one.status in OPEN for one in verdict.findings)
-        }
-        return [one for one in self.items if one.case.id in open_]
+        for name, verdict in judge_suite(pairs, against=True).items():
+            self.found.decided[name] = tuple(one for one in verdict.findings if one.rule in SLOW)
+
+    def _nominated(self) -> list[Collected]:
+        """Cases that the stored baseline does not clear: suspects, and those it cannot decide."""
+        decided = self.found.decided
+        return [one for one in self.items if any(found.status in OPEN for found in decided.get(one.case.id, ()))]
 
     def _decide(self, entries: list[Entry], sides: Sides) -> None:
         left = self.settings.run_time
@@ -97,7 +98,7 @@ class Beforehand:
         trials.run()
         for name, verdict in trials.verdicts.items():
             # The promise, where there is one, is about the baseline's own revision as much as about this one.
-            self.found.decided[name] = _decided(verdict.findings[0], sides.base.label)
+            self.found.decided[name] = (_decided(verdict.findings[0], sides.base.label),)
         if trials.interrupted:
             raise KeyboardInterrupt
 

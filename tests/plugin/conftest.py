@@ -1,14 +1,17 @@
 """pytest in a folder of its own, with the package of fakes on its path."""
 
+import io
 import os
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 FAKES = Path(__file__).parent / "fakes"
 HEAD = "from pytest_perfq import Budget, Dynamic, Static, Sweep\n"
-QUICK = ("-p", "no:randomly", "--perf-time=60ms", "--perf-visits=2")
+# In this process: passes have tests of their own, and each would start workers.
+QUICK = ("-p", "no:randomly", "--perf-passes=0", "--perf-time=60ms", "--perf-visits=2")
 
 
 class House:
@@ -35,7 +38,17 @@ class House:
     def run(self, *args, quick=True, apart=False):
         run = self.pytester.runpytest_subprocess if apart else self.pytester.runpytest_inprocess
         # One thread: a pool of them waits for each other whenever something else runs beside the tests.
-        return run("--perf-threads=1", *(QUICK if quick else ()), *args)
+        calm = ("-p", "perfq_calm") if apart else ()
+        return run("--perf-threads=1", *calm, *(QUICK if quick else ()), *args)
+
+    def perfq(self, *args):
+        """`perfq` in this process and this folder: (status, everything printed)."""
+        from pytest_perfq.cli import main
+
+        printed = io.StringIO()
+        with redirect_stdout(printed), redirect_stderr(printed), pytest.raises(SystemExit) as done:
+            main(args)
+        return done.value.code, printed.getvalue()
 
     def records(self):
         """(nodeid, status) of every record of the last run."""
@@ -69,6 +82,14 @@ def fakes():
     sys.path.remove(str(FAKES))
     for cached in (registry._entry_points, registry.names, registry.declared, registry.load):
         cached.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def calm(fakes, monkeypatch):
+    """See perfq_calm.py: here for what runs in this process."""
+    import perfq_calm
+
+    monkeypatch.setattr("pytest_perfq.runner.sampler", perfq_calm.unwatched, raising=False)
 
 
 @pytest.fixture
