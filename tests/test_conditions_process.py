@@ -135,6 +135,20 @@ def test_a_process_that_cannot_be_started(tmp_path):
     assert visit(watcher).unknown.startswith("the sampler process could not be started: [Errno 2] No such file")
 
 
+def test_an_answer_that_ctrl_c_cut_off_is_not_taken_for_the_next(watcher, monkeypatch):
+    visit(watcher)
+
+    def interrupted(process):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watcher, "_line", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        watcher.begin(device="cpu", threads=1)
+    monkeypatch.undo()
+    assert watcher.pid is None
+    assert visit(watcher).unknown is None
+
+
 def test_an_end_without_a_beginning_is_no_calm_visit(watcher):
     assert watcher.end().unknown == "no visit was begun"
 

@@ -158,6 +158,10 @@ class SamplerProcess:
         except (ValueError, KeyError) as error:
             reason = f"the sampler process gave an answer that is none ({error})"
             process.kill()
+        except BaseException:
+            # Ctrl-C between question and answer: the answer must not be taken for the next one's.
+            self.close()
+            raise
         self.close()
         raise _Lost(reason)
 
