@@ -24,9 +24,9 @@ class Bits:
 
 BITS = {
     "w8a8": Bits(127, 255, 0),  # the usual eight and eight
-    # Four products fit into an int16 where their weights' magnitudes add up to 258 or less (258 * 127 = 32766), as four large
-    # ones do not: a channel that has such four takes a coarser scale, by a few per cent.
+    # Products fit into an int16 where their weights' magnitudes add up to 258 or less (258 * 127 = 32766). Four weights of
+    # eight bits, or eight of seven, seldom add up to more: a channel in which they do takes a scale a few per cent coarser.
     "w8a7": Bits(127, 127, 4),
-    "w7a7": Bits(63, 127, 4),  # with seven bits of both, any four do (4 * 63 = 252)
+    "w7a7": Bits(63, 127, 8),
 }
 DEFAULT_BITS = "w8a7"

@@ -13,7 +13,11 @@ from torch import Tensor
 
 # The units that packed weights are padded to, as in cpu/launch.h: columns of a panel, and depth of an int8 one.
 FLOAT_PANEL = 16
-INT8_PANEL, INT8_DEPTH = 32, 8
+INT8_PANEL = 32
+
+
+def int8_depth(bits: str) -> int:
+    return 16 if bits == "w7a7" else 8
 
 
 def _round_up(value: int, step: int) -> int:
@@ -55,7 +59,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, ac
 
 
 def pack_weight_int8(weight: Tensor, bits: str) -> Tensor:
-    return weight.new_empty(_round_up(weight.shape[0], INT8_PANEL) * _round_up(weight.shape[1], INT8_DEPTH))
+    return weight.new_empty(_round_up(weight.shape[0], INT8_PANEL) * _round_up(weight.shape[1], int8_depth(bits)))
 
 
 def linear_int8(

@@ -51,13 +51,13 @@ def weight(out_features: int, in_features: int, seed: int = 1) -> torch.Tensor:
 
 def weight_int8(out_features: int, in_features: int, bits: str, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """[N, K] int8 over the whole range of `bits`, and scales [N] such that a float x of order one gives a product of order
-    one, every column its own. Eight weights in a row of which four might saturate an int16 are a quarter as large."""
-    largest = BITS[bits].weight
+    one, every column its own. A run of weights that might saturate an int16 together is a quarter as large."""
+    largest, together = BITS[bits].weight, BITS[bits].together
     values = integers(-largest, largest, out_features, in_features, seed=seed, dtype=torch.int8)
-    if BITS[bits].together:
-        runs = torch.nn.functional.pad(values.int(), (0, -in_features % 8)).view(out_features, -1, 4, 2)
-        sums = runs.abs().sum(3)  # [N, runs, 4] of two in a row; the first and the third meet, and the second and the fourth
-        over = (sums[..., :2] + sums[..., 2:]).amax(2) > 258
+    if together:
+        runs = torch.nn.functional.pad(values.int(), (0, -in_features % (2 * together))).unflatten(1, (-1, together, 2))
+        pairs = runs.abs().sum(3)  # the first, third, ... of a run meet in one int16, the second, fourth, ... in another
+        over = torch.maximum(pairs[..., ::2].sum(2), pairs[..., 1::2].sum(2)) > 258
         runs = torch.where(over[..., None, None], runs // 4, runs)
         values = runs.view(out_features, -1)[:, :in_features].to(torch.int8).contiguous()
     return values, (0.5 + torch.arange(out_features) % 3) / (largest * math.sqrt(in_features))

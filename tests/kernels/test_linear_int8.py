@@ -153,12 +153,12 @@ def test_any_shape(tokens, in_features, out_features, bits, activation, with_bia
     tolerance.close(output, oracle(x, matrix, scales, bias, bits, activation, inputs), allowed(activation))
 
 
-# Magnitudes of eight weights in a row that are as large as they may be: in w8a7 the first, second, fifth and sixth, and the
-# other four, add up to 258.
+# Magnitudes of sixteen weights in a row that are as large as they may be: in w8a7 the first, second, fifth and sixth of eight, and
+# the other four, add up to 258, and in w7a7 the first two of each four, and the last two.
 LARGEST = {
-    "w8a8": [[127] * 8],
-    "w8a7": [[127, 127, 127, 4, 4, 0, 127, 0], [65, 64, 65, 64, 65, 64, 64, 65]],
-    "w7a7": [[63] * 8],
+    "w8a8": [[127] * 16],
+    "w8a7": [[127, 127, 127, 4, 4, 0, 127, 0] * 2, [65, 64, 65, 64, 65, 64, 64, 65] * 2],
+    "w7a7": [[63, 63, 63, 63, 63, 63, 3, 3, 6, 0, 63, 63, 0, 0, 0, 0], [33, 32, 32, 33, 32, 32, 32, 32] * 2],
 }
 
 
@@ -170,8 +170,8 @@ def test_the_largest_products_do_not_saturate(in_features, bits, isa, kernels):
     columns = torch.arange(in_features)
     x = torch.full((7, in_features), levels, dtype=torch.uint8)
     for signs in (columns * 0 + 1, columns * 0 - 1, 1 - 2 * (columns % 2), 1 - columns // 2 % 2 * 2):  # + - +- ++--
-        for run_of_eight in LARGEST[bits]:
-            matrix = (torch.tensor(run_of_eight)[columns % 8] * signs).to(torch.int8).repeat(34, 1)
+        for magnitudes in LARGEST[bits]:
+            matrix = (torch.tensor(magnitudes)[columns % 16] * signs).to(torch.int8).repeat(34, 1)
             for at in (0, levels // 2, levels):
                 expected = (x.long() - at) @ matrix.long().T
                 output = run(kernels, x, matrix, torch.ones(34), None, bits, inputs=(one(1.0), zero(at)))
@@ -268,6 +268,9 @@ def test_weights_whose_products_would_saturate_together_are_refused(isa, kernels
     matrix[3, 15] = 3
     x = torch.ones(1, 20)
     assert run(kernels, x, matrix, torch.ones(5), None, "w8a7")[0].tolist() == pytest.approx([0, 0, 0, 134, 0])
+    matrix[3] = 0
+    matrix[3, [0, 1, 4, 5, 8]] = torch.tensor([63, -63, 63, 63, 7], dtype=torch.int8)
+    refused(lambda: kernels.pack_weight_int8(matrix, "w7a7"), "pack_weight_int8", "row 3", "column 0", 259, 258)
 
 
 def test_what_does_not_fit_is_refused(isa, kernels):

@@ -339,7 +339,7 @@ Tensor pack_weight_int8(const Tensor& weight, std::string bits) {
   const Bits kind = bits_of(op, bits);
   const int64_t out = rows.size(0), in = at_least_one(op, "the number of in features", rows.size(1));
   check_weights(op, rows, bits, kind);
-  Tensor packed = make({round_up(out, kInt8Panel) * round_up(in, kInt8Depth)}, ScalarType::Char);
+  Tensor packed = make({round_up(out, kInt8Panel) * round_up(in, int8_depth(kind))}, ScalarType::Char);
   pack_panels_int8(rows.data(), out, in, kind, data_of<int8_t>(packed));
   return packed;
 }
@@ -367,7 +367,7 @@ Tensor linear_int8(const Tensor& x, const Tensor& weight, const Tensor& weight_s
   call.rows = x.size(0), call.in = at_least_one(op, "the number of in features", x.size(1));
   call.out = at_least_one(op, "the number of out features", scales.count());
   agree(op, "the packed weight has numbers:", packed.count(), "these features need",
-        round_up(call.out, kInt8Panel) * round_up(call.in, kInt8Depth));
+        round_up(call.out, kInt8Panel) * round_up(call.in, int8_depth(call.bits)));
   agree(op, "weight_scale has numbers:", scales.count(), "weight_sum", sums.count());
   if (shift) agree(op, "bias has numbers:", shift.count(), "weight_scale", scales.count());
   if (reinterpret_cast<uintptr_t>(packed.data()) % 32 != 0) refuse(op, "the packed weight does not begin at 32 bytes; pack it anew");

@@ -24,14 +24,14 @@ enum class Activation { kNone, kRelu, kTanh, kGelu, kGeluTanh };
 enum class Bits { kW8A8, kW8A7, kW7A7 };
 // How many products are added in an int16 before the sum is widened to int32, 0 where factors are widened first; and what the
 // magnitudes of their weights may add up to: 258 * 127 = 32766.
-constexpr int added_in_int16(Bits bits) { return bits == Bits::kW8A8 ? 0 : 4; }
+constexpr int added_in_int16(Bits bits) { return bits == Bits::kW8A8 ? 0 : bits == Bits::kW8A7 ? 4 : 8; }
 constexpr int kInt16Weights = 258;
 
 // Panels of `columns` output features, [N / columns][K][columns] in float, zero-padded in N.
 constexpr int kFloatPanel = 16;
-// Panels of 32 output features; K is padded to a multiple of 8. See linear_int8.cpp for the order inside.
+// Panels of 32 output features; K is padded to a multiple of 8 or 16. See linear_int8.cpp for the order inside.
 constexpr int kInt8Panel = 32;
-constexpr int kInt8Depth = 8;
+constexpr int int8_depth(Bits bits) { return bits == Bits::kW7A7 ? 16 : 8; }
 constexpr int kMaxHeadSize = 128;
 
 inline int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }

@@ -58,13 +58,12 @@ void panel(const Linear& call, const Block& block, int64_t number, const float* 
   float bias[kFloatPanel] = {};
   if (call.bias) memcpy(bias, call.bias + column, sizeof(float) * smaller(int64_t{kFloatPanel}, call.out - column));
   const Tiles tiles(block.rows);
+  const int64_t bytes = number + 1 < block.last ? depth * kFloatPanel * static_cast<int64_t>(sizeof(float)) : 0;
+  Ahead next(weight + kFloatPanel * call.in, bytes, tiles.count);
   for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
     const int rows = tiles.size(t);
     float* to = c + tiles.begin(t) * stride;
-    if (number + 1 < block.last) {
-      const int64_t bytes = depth * kFloatPanel * static_cast<int64_t>(sizeof(float));
-      fetch_ahead(weight + kFloatPanel * call.in, bytes, t, tiles.count);
-    }
+    next.fetch();
     if (first) {
       tile_rows<true, false>(rows, packed, 0, weight, depth, bias, to, stride);
     } else {

@@ -1,17 +1,13 @@
 // y = activation(x W' + b) with 8 or 7 bit operands and exact int32 sums.
 //
-// First every row of x is quantized into tiles of a few rows; then tiles of 3 x 32 outputs (6 x 16 in w8a8, where widening
-// the weights costs a load port and wants more rows to serve) are summed over the whole depth.
-// A multiply-add of bytes (vpmaddubsw) adds two products in int16, saturating:
-//   w8a8        2 * 255 * 127 = 64770 does not fit 32767, so bytes are widened and vpmaddwd multiplies int16 pairs;
-//   w8a7, w7a7  127 times four weights fits where these add up to 258 or less, which packing has made sure of: two
-//               vpmaddubsw are added in int16, and one vpmaddwd by ones widens to int32.
-// That is 4 and 3 multiplies for 64 products of bytes: the multiplier's limit of this loop.
+// First every row of x is quantized into tiles of a few rows; then tiles of 2 x 32 outputs (6 x 16 in w8a8) are summed, a
+// run of the depth at a time so that the weights of the run stay in L1 while all rows of a block pass by.
 
 #include "activation.h"
 #include "launchers.h"
 #include "parallel.h"
 #include "quantizing.h"
+#include "tile_int8.h"
 
 namespace perfq {
 namespace PERFQ_ISA {
@@ -19,138 +15,40 @@ namespace {
 
 // Bytes of quantized rows that a panel is held against: they stay in L2 while panels go by.
 constexpr int64_t kBlockBytes = 192 * 1024;
-
-template <Bits kBits>
-struct Shape {
-  using Element = uint8_t;  // of a quantized row
-  static constexpr int kRows = 3, kVectors = 4, kColumns = kVectors * kLanes;
-  static constexpr int32_t kLevels = 127;
-};
-template <>
-struct Shape<Bits::kW8A8> {
-  using Element = int16_t;
-  static constexpr int kRows = 6, kVectors = 2, kColumns = kVectors * kLanes;
-  static constexpr int32_t kLevels = 255;
-};
-
-#ifdef __AVX2__
-inline __m256i broadcast4(const void* from) {
-  int32_t four;
-  memcpy(&four, from, sizeof four);
-  return _mm256_set1_epi32(four);
-}
-inline __m256i bytes32(const int8_t* from) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(from)); }
-inline __m256i widened16(const int8_t* from) {
-  return _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
-}
-// total += a * w in pairs. As one piece of assembly, since GCC would else do all products first and push the sums out of
-// the registers: 12 of them, 2 of weights, a broadcast and this temporary are all 16.
-inline void add_products(__m256i& total, __m256i a, __m256i w) {
-  __m256i products;
-  asm("vpmaddwd %[w], %[a], %[p]\n\tvpaddd %[p], %[t], %[t]" : [t] "+x"(total), [p] "=&x"(products) : [a] "x"(a), [w] "x"(w));
-}
-
-// sums [R][columns] of x, [depth / 8][R][8] elements, and w, one panel. Not inlined, so that the loop
-// stands alone in a profile and its registers do not depend on the caller.
-template <int R, Bits kBits>
-__attribute__((noinline)) void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, int32_t* sums) {
-  constexpr int kVectors = Shape<kBits>::kVectors;
-  __m256i total[R][kVectors];
-  PERFQ_UNROLL
-  for (int r = 0; r < R; ++r) {
-    PERFQ_UNROLL
-    for (int v = 0; v < kVectors; ++v) total[r][v] = _mm256_setzero_si256();
-  }
-  const __m256i ones = _mm256_set1_epi16(1);
-  for (int64_t k = 0; k < depth; k += kInt8Depth) {
-    if constexpr (kBits == Bits::kW8A8) {
-      PERFQ_UNROLL
-      for (int pair = 0; pair < 4; ++pair) {
-        __m256i wide[kVectors];
-        PERFQ_UNROLL
-        for (int v = 0; v < kVectors; ++v) wide[v] = widened16(w + pair * 32 + v * 16);
-        PERFQ_UNROLL
-        for (int r = 0; r < R; ++r) {
-          const __m256i a = broadcast4(x + r * kInt8Depth + pair * 2);
-          PERFQ_UNROLL
-          for (int v = 0; v < kVectors; ++v) add_products(total[r][v], a, wide[v]);
-        }
-      }
-    } else {
-      PERFQ_UNROLL
-      for (int r = 0; r < R; ++r) {
-        const __m256i a = broadcast4(x + r * kInt8Depth), b = broadcast4(x + r * kInt8Depth + 4);
-        PERFQ_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          const __m256i first = _mm256_maddubs_epi16(a, bytes32(w + v * 32));
-          const __m256i second = _mm256_maddubs_epi16(b, bytes32(w + 128 + v * 32));
-          const __m256i both = _mm256_madd_epi16(_mm256_add_epi16(first, second), ones);
-          total[r][v] = _mm256_add_epi32(total[r][v], both);
-        }
-      }
-    }
-    x += R * kInt8Depth;
-    w += Shape<kBits>::kColumns * kInt8Depth;
-  }
-  PERFQ_UNROLL
-  for (int r = 0; r < R; ++r) {
-    PERFQ_UNROLL
-    for (int v = 0; v < kVectors; ++v) store(sums + (r * kVectors + v) * kLanes, (Ints)total[r][v]);
-  }
-}
-#else
-template <int R, Bits kBits>
-void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, int32_t* sums) {
-  constexpr int kColumns = Shape<kBits>::kColumns, kGroup = kBits == Bits::kW8A8 ? 2 : 4;
-  memset(sums, 0, sizeof(int32_t) * R * kColumns);
-  for (int64_t k = 0; k < depth; k += kInt8Depth) {
-    for (int g = 0; g < kInt8Depth; g += kGroup) {
-      for (int r = 0; r < R; ++r) {
-        for (int n = 0; n < kColumns; ++n) {
-          for (int i = 0; i < kGroup; ++i) {
-            sums[r * kColumns + n] += int32_t{x[r * kInt8Depth + g + i]} * w[g * kColumns + n * kGroup + i];
-          }
-        }
-      }
-    }
-    x += R * kInt8Depth;
-    w += kColumns * kInt8Depth;
-  }
-}
-#endif
-
-template <Bits kBits>
-void tile_rows(int rows, const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, int32_t* sums) {
-  if constexpr (Shape<kBits>::kRows == 6) {
-    if (rows == 6) return tile<6, kBits>(x, w, depth, sums);
-    if (rows == 5) return tile<5, kBits>(x, w, depth, sums);
-    if (rows == 4) return tile<4, kBits>(x, w, depth, sums);
-  }
-  if (rows == 3) return tile<3, kBits>(x, w, depth, sums);
-  if (rows == 2) return tile<2, kBits>(x, w, depth, sums);
-  tile<1, kBits>(x, w, depth, sums);
-}
+// Depth of a run at most: 512 x 32 weights are 16 KiB, half of an L1 of 32 KiB.
+constexpr int64_t kRunDepth = 512;
 
 template <class T>
 void copy_byte_row(const uint8_t* x, int64_t size, T* to, int64_t step) {
-  for (int64_t k = 0; k < size; k += kInt8Depth, to += step) {
-    for (int64_t i = 0; i < kInt8Depth; ++i) to[i] = k + i < size ? x[k + i] : T{0};
+  for (int64_t k = 0; k < size; k += kGathered, to += step) {
+    for (int64_t i = 0; i < kGathered; ++i) to[i] = k + i < size ? x[k + i] : T{0};
   }
 }
 
-// What is added and multiplied for the columns of a panel; zero beyond the last.
+// What is added and multiplied for the columns of a panel: the call's own where they are all there, else a copy, zero beyond
+// the last.
 template <int kColumns>
 struct Columns {
-  float scale[kColumns], bias[kColumns];
-  int32_t weight_sum[kColumns];
+  const float *scale, *bias;
+  const int32_t* weight_sum;
+  float kept_scale[kColumns], kept_bias[kColumns];
+  int32_t kept_sum[kColumns];
 
-  Columns(const LinearInt8& call, int64_t first) {
-    for (int64_t j = 0; j < kColumns; ++j) {
-      const bool real = first + j < call.out;
-      scale[j] = real ? call.weight_scale[first + j] : 0.0f;
-      bias[j] = real && call.bias ? call.bias[first + j] : 0.0f;
-      weight_sum[j] = real ? call.weight_sum[first + j] : 0;
+  Columns(const LinearInt8& call, int64_t first)
+      : scale(call.weight_scale + first), bias(call.bias ? call.bias + first : nullptr), weight_sum(call.weight_sum + first) {
+    const bool whole = first + kColumns <= call.out;
+    const int64_t width = smaller(int64_t{kColumns}, call.out - first);
+    if (!whole) {
+      scale = copied(scale, width, kept_scale);
+      weight_sum = copied(weight_sum, width, kept_sum);
     }
+    if (!whole || !call.bias) bias = copied(bias, call.bias ? width : 0, kept_bias);
+  }
+
+  template <class T>
+  static const T* copied(const T* from, int64_t width, T (&to)[kColumns]) {
+    for (int64_t j = 0; j < kColumns; ++j) to[j] = j < width ? from[j] : T{0};
+    return to;
   }
 };
 
@@ -198,7 +96,7 @@ struct Packed {
   static constexpr int kRows = Shape<kBits>::kRows;
 
   explicit Packed(const LinearInt8& call)
-      : depth(round_up(call.in, kInt8Depth)), tiles((call.rows + kRows - 1) / kRows) {
+      : depth(round_up(call.in, int8_depth(kBits))), tiles((call.rows + kRows - 1) / kRows) {
     const int64_t bytes = round_up(tiles * kRows * depth * static_cast<int64_t>(sizeof(T)), 64);
     char* memory = static_cast<char*>(scratch(kInputs, bytes + sizeof(RowScale) * tiles * kRows));
     elements = reinterpret_cast<T*>(memory);
@@ -211,10 +109,10 @@ struct Packed {
 
   void fill(const LinearInt8& call, int64_t tile) const {
     const int count = rows(call, tile);
-    const int64_t step = count * kInt8Depth;
+    const int64_t step = count * kGathered;
     for (int r = 0; r < count; ++r) {
       const int64_t row = tile * kRows + r;
-      T* to = elements + tile * kRows * depth + r * kInt8Depth;
+      T* to = elements + tile * kRows * depth + r * kGathered;
       if (call.x8) {
         scales[row] = {*call.input_scale, *call.input_zero};
         copy_byte_row(call.x8 + row * call.in, call.in, to, step);
@@ -236,6 +134,36 @@ struct Packed {
   RowScale* scales;
 };
 
+struct Unit {  // a panel of weights and the tiles [first, last) that it is multiplied with
+  int64_t panel, first, last, run_depth;
+  bool more;  // whether the next panel is the next unit's
+};
+
+template <Bits kBits>
+void multiply(const LinearInt8& call, const Packed<kBits>& x, const Unit& unit, const Quantized& out_as, int32_t* memory) {
+  constexpr int kRows = Shape<kBits>::kRows, kColumns = Shape<kBits>::kColumns;
+  const int64_t column = unit.panel * kColumns;
+  const Columns<kColumns> by(call, column);
+  const int8_t* w = call.weight + column * x.depth;
+  for (int64_t k = 0; k < x.depth; k += unit.run_depth, w += kColumns * unit.run_depth) {
+    const int64_t depth = smaller(unit.run_depth, x.depth - k);
+    const bool ends = k + depth == x.depth;
+    Ahead next(w + kColumns * depth, ends && !unit.more ? 0 : kColumns * unit.run_depth, unit.last - unit.first);
+    for (int64_t t = unit.first; t < unit.last; ++t) {
+      const int rows = x.rows(call, t);
+      // Sums that are not carried over to another run need not be kept.
+      int32_t* sums = memory + (unit.run_depth < x.depth ? (t - unit.first) * kRows * kColumns : 0);
+      if (ends) expect(call, t * kRows, rows, column);
+      next.fetch();
+      tile_rows<kBits>(rows, x.elements + t * kRows * x.depth + k * rows, w, depth, k > 0, sums);
+      for (int r = 0; ends && r < rows; ++r) {
+        const int64_t row = t * kRows + r;
+        finish(call, sums + r * kColumns, x.scales[row], by, row * call.out + column, call.out - column, out_as);
+      }
+    }
+  }
+}
+
 template <Bits kBits>
 void run(const LinearInt8& call, const Workers& workers) {
   constexpr int kRows = Shape<kBits>::kRows, kColumns = Shape<kBits>::kColumns;
@@ -248,23 +176,14 @@ void run(const LinearInt8& call, const Workers& workers) {
   const int64_t blocks = (x.tiles * tile_bytes + kBlockBytes - 1) / kBlockBytes;
   const int64_t block_tiles = (x.tiles + blocks - 1) / blocks;
   const Quantized out_as = call.y8 ? Quantized{*call.output_scale, *call.output_zero, Shape<kBits>::kLevels} : Quantized{};
+  const int64_t runs = (x.depth + kRunDepth - 1) / kRunDepth;
+  const int64_t run_depth = round_up((x.depth + runs - 1) / runs, int8_depth(kBits));
   parallel(workers, blocks * panels, 1, [&](int64_t begin, int64_t end) {
+    int32_t* sums = static_cast<int32_t*>(scratch(kPanel, sizeof(int32_t) * block_tiles * kRows * kColumns));
     for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t panel = unit % panels, column = panel * kColumns;
-      const int64_t first = unit / panels * block_tiles, last = smaller(x.tiles, first + block_tiles);
-      const Columns<kColumns> by(call, column);
-      const int8_t* w = call.weight + column * x.depth;
-      for (int64_t t = first; t < last; ++t) {
-        const int rows = x.rows(call, t);
-        alignas(32) int32_t sums[kRows * kColumns];
-        expect(call, t * kRows, rows, column);
-        if (unit + 1 < end && panel + 1 < panels) fetch_ahead(w + kColumns * x.depth, kColumns * x.depth, t - first, last - first);
-        tile_rows<kBits>(rows, x.elements + t * kRows * x.depth, w, x.depth, sums);
-        for (int r = 0; r < rows; ++r) {
-          const int64_t row = t * kRows + r;
-          finish(call, sums + r * kColumns, x.scales[row], by, row * call.out + column, call.out - column, out_as);
-        }
-      }
+      const int64_t panel = unit % panels, first = unit / panels * block_tiles;
+      const bool more = unit + 1 < end && panel + 1 < panels;
+      multiply(call, x, {panel, first, smaller(x.tiles, first + block_tiles), run_depth, more}, out_as, sums);
     }
   });
 }
@@ -275,7 +194,7 @@ void linear_int8(const LinearInt8& call, const Workers& workers) {
   if (call.rows == 0 || call.out == 0) return;
   switch (call.bits) {
     case Bits::kW8A8: return run<Bits::kW8A8>(call, workers);
-    case Bits::kW8A7:
+    case Bits::kW8A7: return run<Bits::kW8A7>(call, workers);
     case Bits::kW7A7: return run<Bits::kW7A7>(call, workers);
   }
 }

@@ -26,7 +26,7 @@ void pack_panels_int8(const int8_t* weight, int64_t out, int64_t in, Bits bits, 
   const int64_t columns = bits == Bits::kW8A8 ? kInt8Panel / 2 : kInt8Panel;
   const int64_t group = bits == Bits::kW8A8 ? 2 : 4;
   for (int64_t p = 0; p < round_up(out, kInt8Panel) / columns; ++p) {
-    for (int64_t k = 0; k < round_up(in, kInt8Depth); k += group) {
+    for (int64_t k = 0; k < round_up(in, int8_depth(bits)); k += group) {
       for (int64_t j = 0; j < columns; ++j) {
         for (int64_t i = 0; i < group; ++i) {
           const int64_t n = p * columns + j;

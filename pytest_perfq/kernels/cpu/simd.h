@@ -39,15 +39,21 @@ inline void store_some(float* to, Vec value, int count) {
   for (int lane = 0; lane < count; ++lane) to[lane] = lanes[lane];
 }
 
-// Asks for part `part` of `parts` of some bytes. While one panel of weights is multiplied the next is on its way: a small
-// batch would else wait for memory at every panel.
-inline void fetch_ahead(const void* from, int64_t bytes, int64_t part, int64_t parts) {
-  constexpr int64_t kLine = 64;
-  const char* at = static_cast<const char*>(from);
-  for (int64_t line = bytes * part / parts / kLine; line < bytes * (part + 1) / parts / kLine; ++line) {
-    __builtin_prefetch(at + line * kLine, 0, 2);
+// Asks for some bytes, a share at each call of `fetch`. While one panel of weights is multiplied the next is on its way: a small
+// batch would else wait for memory at every panel. May ask for a few lines beyond the last.
+struct Ahead {
+  static constexpr int64_t kLine = 64;
+
+  Ahead(const void* from, int64_t bytes, int64_t shares)
+      : at(reinterpret_cast<uintptr_t>(from)), lines((bytes / kLine + shares - 1) / shares) {}
+
+  void fetch() {
+    for (int64_t line = 0; line < lines; ++line, at += kLine) __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
   }
-}
+
+  uintptr_t at;
+  int64_t lines;
+};
 
 // Of two numbers; NaN in either gives NaN, so that a broken model is not hidden by a clamp.
 inline float larger(float a, float b) { return a > b || a != a ? a : b; }
