@@ -264,3 +264,23 @@ def test_a_gpu_that_cannot_be_sampled_is_told_of(text, sentence, tmp_path):
     found = visit(watcher, device="cuda")
     watcher.close()
     assert found.missing == (sentence,) and found.gpu is None and found.cpu is not None
+
+
+# -- what perfq doctor says of it
+
+
+def test_doctor_names_what_is_told_here_and_what_is_not():
+    from pytest_perfq.device.doctor import CPU_FACTS, watched
+
+    found = watched("cpu", SamplerProcess())
+    assert "time of other processes" in found["cpu"] and "steal" in found["cpu"] and found["missing"] == []
+    untold = {one.removeprefix("cpu: ") for one in found["untold"]}
+    assert set(found["cpu"]).isdisjoint(untold) and set(CPU_FACTS.values()) <= set(found["cpu"]) | untold
+
+
+def test_doctor_says_why_nothing_can_be_watched(tmp_path):
+    from pytest_perfq.device.doctor import CPU_FACTS, watched
+
+    found = watched("cpu", SamplerProcess([sys.executable, "-c", "raise SystemExit('no luck today')"]))
+    assert found["cpu"] == [] and found["untold"] == [f"cpu: {name}" for name in CPU_FACTS.values()]
+    assert found["missing"] == ["the sampler process ended with exit code 1: no luck today"]

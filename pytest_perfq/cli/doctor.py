@@ -35,6 +35,7 @@ def doctor(how: str, store: str, cache: str | None, data: str | None, width: int
         return json.dumps(facts, indent=1, default=str)
     blocks = {f"{tier} ({TIERS[tier]})": values for tier, values in facts["machine"].items()}
     blocks["a run here uses"] = {"gpu": _gpu(facts["gpu"]), "threads": facts["threads"]}
+    blocks["watched beside each visit"] = {part: ", ".join(told) or None for part, told in facts["watched"].items()}
     blocks["places"] = described(facts["places"])
     blocks["native kernels"] = kernels.described(facts["kernels"])
     lines: list[str] = []

@@ -1,5 +1,5 @@
-"""What `perfq doctor` prints of the machine: its facts, what other packages add, and for every backend, device, precision
-and kind of quantization why it cannot be used.
+"""What `perfq doctor` prints of the machine: its facts, what can be watched beside a visit, what other packages add, and for
+every backend, device, precision and kind of quantization why it cannot be used.
 
 Asks the backends themselves, by name through the registry; knows none of them.
 """
@@ -15,6 +15,8 @@ from pytest_perfq.core.quantization import APPROACHES, Quantization
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.device import cpu, gpu
 from pytest_perfq.device.identity import fingerprint
+from pytest_perfq.device.nvml import NAMESPACE
+from pytest_perfq.device.sampler import Sampler, sampler
 from pytest_perfq.errors import UsageError
 
 # What is asked of every backend on every device, by the name it has in a case's id: every precision, and every approach to
@@ -22,21 +24,52 @@ from pytest_perfq.errors import UsageError
 NUMERICS: dict[str, dict[str, Any]] = {precision: {"precision": precision} for precision in PRECISIONS} | {
     f"int8-{approach}": {"quantization": Quantization(approach=approach)} for approach in APPROACHES
 }
+# Fields of core.conditions, as a person calls them.
+CPU_FACTS = {
+    "others_cpus": "time of other processes",
+    "steal": "steal",
+    "throttled": "cgroup quota",
+    "pressure": "pressure",
+    "load_1min": "load",
+    "mean_mhz": "clocks",
+    "max_temperature_c": "temperature",
+}
+GPU_FACTS = {"power_cap_w": "power cap", "max_power_w": "power", "max_temperature_c": "temperature"}
 
 
 def doctor_facts() -> dict[str, Any]:
-    """machine: fingerprint tiers as JSON; gpu: its names or None; threads; foreign: see `foreign`; backends: name -> device ->
-    precision or kind of quantization -> list of reasons, empty where the backend can be used. A backend that cannot even be
-    imported gives its import error as reason."""
+    """machine: fingerprint tiers as JSON; gpu: its names or None; threads; watched, foreign: see those functions; backends:
+    name -> device -> precision or kind of quantization -> list of reasons, empty where the backend can be used. A backend that
+    cannot even be imported gives its import error as reason."""
     threads = cpu.available_threads()
     present = gpu.gpu_present()
     return {
         "machine": fingerprint("cuda" if present else "cpu", threads).to_json(),
         "gpu": {"name": gpu.gpu_name(), "marketing_name": gpu.gpu_marketing_name()} if present else None,
         "threads": threads,
+        "watched": watched("cuda" if present else "cpu", sampler()),
         "foreign": {kind: foreign(kind) for kind in registry.KINDS},
         "backends": {name: _reasons(name) for name in sorted(registry.names("backend"))},
     }
+
+
+def watched(on: str, watcher: Sampler) -> dict[str, list[str]]:
+    """What can be known of the machine while a visit on 'cpu' or 'cuda' goes on: cpu and gpu, the facts by name; untold, the
+    names of those that this system does not tell; missing, sentences."""
+    watcher.begin(device=on, threads=1)
+    seen = watcher.end()
+    watcher.close()
+    parts = {"cpu": (seen.cpu, CPU_FACTS)} | ({} if on == "cpu" else {"gpu": (seen.gpu, GPU_FACTS)})
+    found: dict[str, list[str]] = {part: [] for part in (*parts, "untold")}
+    for part, (facts, names) in parts.items():
+        told = {field for field in names if facts is not None and getattr(facts, field) is not None}
+        found[part] = [name for field, name in names.items() if field in told]
+        found["untold"] += [f"{part}: {name}" for field, name in names.items() if field not in told]
+    if seen.cpu is not None and seen.cpu.mhz_source == "cpuinfo":
+        found["untold"].append("cpu: clocks as they are, for cycles (there is no cpufreq)")
+    # Nothing of ours is on the GPU now, and nobody need be told so.
+    found["missing"] = [one for one in seen.missing if one != NAMESPACE] + ([seen.unknown] if seen.unknown else [])
+    return found
 
 
 def foreign(kind: str) -> list[dict[str, str | None]]:

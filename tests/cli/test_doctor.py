@@ -17,6 +17,7 @@ FACTS = {
     "machine": {"identity": {"cpu": "A CPU", "gpu": None, "memory_bytes": 16_000_000_000}, "stack": {}, "volatile": {}},
     "gpu": None,
     "threads": 2,
+    "watched": {"cpu": ["steal", "load"], "untold": ["cpu: temperature"], "missing": []},
     "foreign": {"backend": [], "task": [], "metric": []},
     "backends": {
         "eager": {
@@ -81,6 +82,14 @@ def test_the_machine_is_shown_with_units_and_nothing_is_blank(command, known):
     output = command("doctor")[1]
     assert "  memory                   16 GB\n" in output and "  cpu                      A CPU\n" in output
     assert output.count("  gpu                      none\n") == 2
+
+
+def test_what_is_watched_beside_a_visit_is_named(command, known):
+    output = command("doctor")[1]
+    shown = (
+        "  cpu                      steal, load\n  untold                   cpu: temperature\n  missing                  none\n"
+    )
+    assert f"watched beside each visit\n{shown}" in output
 
 
 def test_the_store_is_named_with_its_runs_and_whether_it_can_be_written(command, known, tmp_path):
