@@ -5,6 +5,7 @@ Knows no pytest: it says 'skip' or 'fail' with a message, and the plugin does so
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from pytest_perfq.settings import Settings
     from pytest_perfq.target import Target
     from pytest_perfq.trials.ahead import Ahead
+
+
+# Examples shown with their text under a failed verdict; the store has the ids of all.
+SHOWN_TEXTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +170,14 @@ class Gate:
         name, baseline = measurement.case.id, self._baseline_of(measurement.case)
         # All cases of the baseline count, so that the chance of a false alarm is that of the suite, not of each case.
         suite = 1 if self._baseline is None else len(self._baseline)
-        pairs = {name: Pair(measurement, limits, baseline)}
+        age_s = None if self._baseline is None else time.time() - self._baseline.created_s
+        pairs = {name: Pair(measurement, limits, baseline, age_s)}
         verdict = judge_suite(pairs, suite=suite, against=self._baseline is not None)[name]
         if name in self.ahead.decided:
             verdict = overruled(verdict, self.ahead.decided[name])
         unusable = verdict.status in ("unmeasured", "invalid")
         return Outcome(
-            message="\n".join(reasons(verdict)),
+            message="\n".join([*reasons(verdict), *self._examples(measurement, verdict)]),
             skipped=unusable and not self.settings.strict,
             failed=verdict.failed or (unusable and self.settings.strict),
             record={"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": resumed},
@@ -179,6 +185,21 @@ class Gate:
             measurement=measurement,
             verdict=verdict,
         )
+
+    def _examples(self, measurement: Measurement, verdict: Verdict) -> list[str]:
+        """The examples that went wrong, as people read them: text, what is predicted, what was."""
+        lost = next((one.examples for one in verdict.findings if one.examples and one.status in ("fail", "regressed")), ())
+        if not lost or self._workbench is None or measurement.outcomes is None:
+            return []
+        from pytest_perfq.report.explain import example
+
+        shown = lost[:SHOWN_TEXTS]
+        texts = self._workbench.materials.texts(measurement.case, shown)
+        baseline = self._baseline_of(measurement.case)
+        before = measurement.original_outcomes if baseline is None else baseline.outcomes
+        now = dict(zip(measurement.outcomes.ids, measurement.outcomes.predictions, strict=True))
+        was = {} if before is None else dict(zip(before.ids, before.predictions, strict=True))
+        return [example(one, texts[one], now[one], was.get(one)) for one in shown if one in texts]
 
     def _broken(self, case: Case, reason: str) -> Outcome:
         """A case that could not be built or run: a failed verdict with the one sentence, remembered like any other."""

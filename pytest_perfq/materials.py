@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,12 @@ class Built:
         if self.first_call_ns is None:
             self.first_call_ns = time.perf_counter_ns() - start_ns
         return self.program.fetch(output)
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    """The words of an example, whatever its task calls them; empty where it has none."""
+    found = next((row[name] for name in ("texts", "question", "tokens", "sentence", "text") if row.get(name)), "")
+    return found if isinstance(found, str) else (" / " if "texts" in row else " ").join(map(str, found))
 
 
 def task_of(case: Case) -> Task:
@@ -90,6 +96,12 @@ class Materials:
         if key not in self._examples:
             self._examples[key] = task_of(case).examples(case, split, self.resources)
         return self._examples[key]
+
+    def texts(self, case: Case, ids: Sequence[str]) -> dict[str, str]:
+        """What people read of examples of the case's split, by id; those without a text are left out."""
+        wanted = set(ids)
+        rows = self.examples(case, case.split).rows
+        return {str(row["id"]): text for row in rows if str(row.get("id")) in wanted and (text := _text(row))}
 
     def program(self, case: Case) -> Built:
         """The program of a case; the same one for every batch size and length."""

@@ -6,7 +6,9 @@ Knows no pytest: the plugin hands it plain records and prints what it returns. N
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,7 @@ class Recorder:
         self._collected = True
         self._whole = True
         self._interrupted = False
+        self._aged: float | None = None
 
     def open(self, items: int | None = None) -> None:
         """Opens the store and begins a run in it, or takes up the unfinished one. Does nothing the second time. items: how
@@ -103,6 +106,7 @@ class Recorder:
             return
         self._interrupted = interrupted
         try:
+            self._aged = self._last_valid()
             if not interrupted:
                 if self._whole:
                     self._store.finish_run(self._run)
@@ -116,7 +120,20 @@ class Recorder:
         from pytest_perfq import baselines
 
         measurements, verdicts = zip(*self._judged.values(), strict=True)
-        baselines.save(folder, list(measurements), list(verdicts), overwrite=self.settings.overwrite)
+        provenance = {"run": self._run, "command": command(sys.argv)}
+        baselines.save(
+            folder, list(measurements), list(verdicts), overwrite=self.settings.overwrite, provenance=provenance
+        )  # fmt: skip
+
+    def _last_valid(self) -> float | None:
+        """When the cases that have no valid timing in this run last had one, unix time; None where all have, or none ever."""
+        assert self._store is not None
+        bad = [
+            one.case.id
+            for one, verdict in self._judged.values()
+            if one.case.kind == "latency" and (not one.visits or verdict.status == "invalid")
+        ]
+        return self._store.last_valid(bad) if bad else None
 
     def lines(self, width: int) -> list[str]:
         """The summary, one entry a line or block of lines; empty when nothing of ours ran."""
@@ -140,6 +157,14 @@ class Recorder:
 
     def _sentences(self) -> list[str]:
         found = [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]
+        if self._aged is not None and (days := (time.time() - self._aged) / 86400.0) >= 1.0:
+            found.append(f"the last valid timing of cases without one is {days:.0f} {'day' if days < 1.5 else 'days'} old")
+        improved = sum(verdict.status == "improved" for _, verdict in self._judged.values())
+        if improved and self.settings.against is not None and self._run is not None:
+            found.append(
+                f"{improved} {'case has' if improved == 1 else 'cases have'} improved; make this run the baseline, so that the "
+                f"gain is kept, with: perfq accept {self._run} {self.settings.against} --overwrite"
+            )
         if self._interrupted or not self._whole:
             found.append("this run is unfinished: the same command with --perf-resume measures what is missing")
             if self._interrupted and self.settings.save is not None:
@@ -154,6 +179,12 @@ class Recorder:
             return ""
         # A password is never shown, so that the name of a store with one cannot be given back.
         return f" --store {self._name}" if "***" not in self._name else " with PERFQ_STORE set to that URL"
+
+
+def command(argv: Sequence[str]) -> str:
+    """A command line as people type it: the program by its name."""
+    program = Path(argv[0]).name if argv else ""
+    return shlex.join(["pytest" if program in ("__main__.py", "pytest.py") else program, *argv[1:]])
 
 
 def check(settings: Settings) -> None:

@@ -55,8 +55,8 @@ def timed_call(case: Case, built: Built, batch: Batch, other: Batch) -> TimedCal
     different = built.predict(other)
     if all(_difference(different[name], wanted) == 0.0 for name, wanted in expected.items()):
         raise ProgramError(
-            f"{case.id} gives the same logits for two different batches: an output is stale or kept, and its timings would mean "
-            "nothing"
+            f"{case.id} gives the same logits for two different batches: an output is stale or kept, so "
+            "its timings mean nothing"
         )
     feed = built.program.feed(batch)
     return TimedCall(case, built, lambda: built.program.run(feed), expected)

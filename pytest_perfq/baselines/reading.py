@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator
 from functools import lru_cache
@@ -127,6 +128,11 @@ class Baseline:
             starts[name] = start
             start += line["visits"]
         self._starts = starts
+
+    @property
+    def created_s(self) -> float:
+        """When it was saved, unix time."""
+        return datetime.datetime.fromisoformat(self.meta["created"]).timestamp()
 
     def __len__(self) -> int:
         return len(self._lines)

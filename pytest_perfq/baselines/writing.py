@@ -6,7 +6,7 @@ import datetime
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,16 @@ def check_free(folder: str | Path) -> None:
 
 
 def save(
-    folder: str | Path, measurements: Sequence[Measurement], verdicts: Sequence[Verdict], *, overwrite: bool = False
+    folder: str | Path,
+    measurements: Sequence[Measurement],
+    verdicts: Sequence[Verdict],
+    *,
+    overwrite: bool = False,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a baseline and returns its folder. Of a case measured twice the later measurement is kept. overwrite: a
-    baseline that stands there is moved aside to NAME.previous, never deleted. Raises BaselineError."""
+    baseline that stands there is moved aside to NAME.previous, never deleted. provenance: where it comes from, plain JSON
+    such as the run and its command. Raises BaselineError."""
     path = Path(folder)
     if not (overwrite and (path / META).is_file()):
         check_free(path)
@@ -49,7 +55,7 @@ def save(
         path.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            _write(building, pairs)
+            _write(building, pairs, provenance or {})
             building.chmod(0o755)
             if path.exists() and any(path.iterdir()):
                 path.rename(_aside(path))
@@ -67,7 +73,7 @@ def _aside(path: Path) -> Path:
     return next(path.with_name(name) for name in names if not path.with_name(name).exists())
 
 
-def _write(folder: Path, pairs: Sequence[tuple[Measurement, Verdict]]) -> None:
+def _write(folder: Path, pairs: Sequence[tuple[Measurement, Verdict]], provenance: Mapping[str, Any]) -> None:
     (folder / "samples").mkdir()
     machines: dict[str, Any] = {}
     contents: dict[str, bytes] = {}
@@ -79,6 +85,7 @@ def _write(folder: Path, pairs: Sequence[tuple[Measurement, Verdict]]) -> None:
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "version": version("pytest-perfq"),
+        "provenance": provenance,
         "cases": len(lines),
         "machines": machines,
         "sha256": {name: checksum((folder / name).read_bytes()) for name in (CASES, LATENCY, OUTCOMES)},

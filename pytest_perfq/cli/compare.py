@@ -42,7 +42,8 @@ def _text(how: str, pairs: dict[str, Pair], verdicts: dict[str, Verdict], everyt
 
 def judged(was: Source, now: Source, subset: bool) -> tuple[dict[str, Pair], dict[str, Verdict]]:
     """Every case of either side, with its verdict where it has one."""
-    pairs = {name: Pair(now.get(name), now.limits(name), was.get(name)) for name in now}
+    age_s = now.created_s - was.created_s
+    pairs = {name: Pair(now.get(name), now.limits(name), was.get(name), age_s) for name in now}
     for name in was:
         if name not in pairs:
             pairs[name] = Pair(None, (), was.get(name))

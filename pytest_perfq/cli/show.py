@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from pytest_perfq.core.finding import FAILED, STATUSES, Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.verdict import judge
 from pytest_perfq.errors import BaselineError, UsageError
+from pytest_perfq.recorder import command
 from pytest_perfq.report.explain import explain
 from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import GAP, Column, render
@@ -128,17 +128,34 @@ def baselines_in(folder: str, width: int) -> str:
         statuses: dict[str, int] = {}
         for case_id in found:
             statuses[found.status(case_id)] = statuses.get(found.status(case_id), 0) + 1
-        created = datetime.datetime.fromisoformat(found.meta["created"]).timestamp()
-        rows.append([str(path), _when(created), str(len(found)), _counts(statuses)])
+        visits = [found.line(case_id)["visits"] for case_id in found if found.line(case_id)["visits"]]
+        rows.append([
+            str(path), _age(time.time() - found.created_s), _when(found.created_s), _revisions(found), str(len(found)),
+            str(min(visits)) if visits else "", _counts(statuses),
+        ])  # fmt: skip
     columns = (
         Column("baseline", right=False),
-        Column("created", right=False, spare=1),
+        Column("age"),
+        Column("created", right=False, spare=2),
+        Column("revision", right=False, spare=1),
         Column("cases"),
+        Column("visits", spare=3),
         Column("held", right=False, folds=True),
     )
     if not rows and not unread:
         return f"no baselines in {folder}; save one with --perf-save {folder}/NAME"
     return "\n".join([*([render(columns, rows, width)] if rows else []), *unread])
+
+
+def _age(seconds: float) -> str:
+    hours = seconds / 3600.0
+    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
+
+
+def _revisions(baseline: baselines.Baseline) -> str:
+    """The revisions that its cases were measured at; a + marks uncommitted changes."""
+    stacks = [machine["stack"] for machine in baseline.meta["machines"].values()]
+    return ", ".join(sorted({_revision(one.get("revision"), one.get("dirty")) for one in stacks} - {""}))
 
 
 def history(case: str, store: str, width: int) -> str:
@@ -198,8 +215,12 @@ def accept(run: str, folder: str, overwrite: bool, store: str) -> str:
             f"{bad[0]!r}; a baseline is what others are held against: mend {'it' if len(bad) == 1 else 'them'} first"
         )
     path = baselines.save(
-        folder, [one.measurement for one in records], [one.verdict for one in records], overwrite=overwrite
-    )  # fmt: skip
+        folder,
+        [one.measurement for one in records],
+        [one.verdict for one in records],
+        overwrite=overwrite,
+        provenance={"run": run, "command": command(records[0].argv), "accepted": True},
+    )
     number = len(baselines.load(path))
     return f"saved {number} {_cases_of(number)} as {path}; hold a run against it with --perf-against={path}"
 

@@ -22,6 +22,10 @@ BASELINES = "baselines"
 class Source(Protocol):
     """Measurements by case id, with what they were promised."""
 
+    @property
+    def created_s(self) -> float:
+        """When they were made, unix time."""
+
     def __iter__(self) -> Iterator[str]: ...
 
     def get(self, case_id: str) -> Measurement | None:
@@ -39,6 +43,10 @@ class RunSource:
     """One run of a store: the last attempt of every item; of a case in several items the last one recorded."""
 
     records: dict[str, Exported]
+
+    @property
+    def created_s(self) -> float:
+        return next(iter(self.records.values())).started_s
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.records)

@@ -16,10 +16,25 @@ from pytest_perfq.errors import UnknownName, UsageError
 AXES = tuple("task dataset model backend device precision quantization padding batch_size seq_len tp pp kind".split())
 # What --perf-gpu asserts and `where={"gpu": ...}` matches; "cpu" stands for a run without one.
 GPUS = tuple("cpu t4 v100 p100 a2 a10 a10g a16 a30 a40 a100 l4 l40 l40s h100 h200 b200 rtx3090 rtx4090 rtx5090".split())
-RULES = ("min_score", "max_drop", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_speedup", "max_slowdown", "max_bytes")
-ACCURACY_RULES = frozenset({"min_score", "max_drop"})
+RULES = (
+    "min_score",
+    "max_drop",
+    "min_share",
+    "p50_ms",
+    "p90_ms",
+    "p95_ms",
+    "p99_ms",
+    "min_speedup",
+    "max_slowdown",
+    "max_bytes",
+)
+ACCURACY_RULES = frozenset({"min_score", "max_drop", "min_share"})
 LATENCY_RULES = frozenset({"p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_speedup", "max_slowdown"})
-RELATIVE_RULES = frozenset({"max_drop", "min_speedup"})  # to the original, which is neither worse nor faster than itself
+RELATIVE_RULES = frozenset(
+    {"max_drop", "min_share", "min_speedup"}
+)  # to the original, which is neither worse nor faster than itself
+# Shares of the original's score that are known by a name: MLPerf inference's targets for quantized models.
+SHARES = {"mlperf-99": 0.99, "mlperf-99.9": 0.999}
 Where = Mapping[str, Any]
 
 
@@ -53,6 +68,7 @@ class Budget:
     """What is promised for the cases that `where` describes (all, when it is empty).
 
     min_score: at least, of `metric` (None: the task's primary one). max_drop: at most below the fp32 original, absolute.
+    min_share: at least this share of the original's score, a fraction, or a target by name: mlperf-99, mlperf-99.9.
     p50_ms, p90_ms, p95_ms, p99_ms: milliseconds a call, decided by the binomial rule. min_speedup: over the original, a
     ratio. max_slowdown: against the baseline, a fraction (0.05 is 5 %). max_bytes: of the model.
     """
@@ -61,6 +77,7 @@ class Budget:
     metric: str | None = None
     min_score: float | None = None
     max_drop: float | None = None
+    min_share: float | str | None = None
     p50_ms: float | None = None
     p90_ms: float | None = None
     p95_ms: float | None = None
@@ -86,6 +103,8 @@ class Budget:
                 for one in wanted if isinstance(wanted, (list, tuple, set)) else (wanted,):
                     if "*" not in str(one) and one not in GPUS:
                         raise UnknownName("gpu", str(one), GPUS)
+        if isinstance(self.min_share, str):
+            UnknownName.check("share of the original's score", [self.min_share], SHARES)
         given = self.limits()
         if not given:
             raise UsageError(f"a budget{self.label} promises nothing; give one of {', '.join(RULES)}")
@@ -95,6 +114,11 @@ class Budget:
             if value < 0 and rule != "min_score":
                 raise UsageError(f"{rule} of a budget{self.label} is {value}; it cannot be negative")
 
+        if given.get("min_share", 0.0) > 1:
+            value = given["min_share"]
+            raise UsageError(
+                f"min_share of a budget{self.label} is {value:g}; it is a share of the original's score: {value / 100:g}?"
+            )
         for rule in ("min_score", "max_drop"):
             value = given.get(rule, 0.0)
             if value > 1 and self.metric is None:
@@ -108,7 +132,14 @@ class Budget:
 
     def limits(self) -> dict[str, float]:
         """Rule -> limit, of the promises made."""
-        return {rule: getattr(self, rule) for rule in RULES if getattr(self, rule) is not None}
+        made = {rule: getattr(self, rule) for rule in RULES if getattr(self, rule) is not None}
+        return {
+            rule: SHARES[value] if rule == "min_share" and isinstance(value, str) else value for rule, value in made.items()
+        }
+
+    def entry(self, rule: str) -> str:
+        """What findings call the promise of this rule, after the entry's number."""
+        return f", {self.min_share}{self.label}" if rule == "min_share" and isinstance(self.min_share, str) else self.label
 
     def to_json(self) -> dict[str, Any]:
         return {"where": dict(self.where), "metric": self.metric, **self.limits()}
@@ -166,8 +197,8 @@ def limits_for(budgets: Sequence[Budget], case: Case, gpu: str) -> tuple[Limit, 
         if not matches(budget.where, axes):
             continue
         for rule, value in budget.limits().items():
-            metric = budget.metric if rule in ("min_score", "max_drop") else None
-            found[rule, metric] = Limit(rule, value, metric, f"budget {index + 1}{budget.label}")
+            metric = budget.metric if rule in ACCURACY_RULES else None
+            found[rule, metric] = Limit(rule, value, metric, f"budget {index + 1}{budget.entry(rule)}")
     return tuple(found.values())
 
 

@@ -93,6 +93,21 @@ def _max_drop(measurement: Measurement, limit: Limit) -> Finding:
     return finding(limit, status, note, drop, metric=score.metric, interval=interval, examples=wrong)
 
 
+def _min_share(measurement: Measurement, limit: Limit) -> Finding:
+    score = _score(measurement, limit)
+    if isinstance(score, Finding):
+        return score
+    original = measurement.score(score.metric, original=True)
+    if original is None or not original.value > 0.0:
+        has = "no score" if original is None else f"a score of {original.value:g}"
+        return finding(
+            limit, "invalid", f"the original has {has} {score.metric!r} to take a share of; promise min_score instead"
+        )
+    share = score.value / original.value
+    note = f"{score.metric} {score.value:.4f} of {original.value:.4f} over {score.n} examples"
+    return finding(limit, "pass" if share >= limit.value - ROUNDING else "fail", note, share, metric=score.metric)
+
+
 def _percentile(measurement: Measurement, limit: Limit) -> Finding:
     """The binomial rule: pass or fail once calls over the limit are too few or too many for chance, at confidence .99."""
     durations = measurement.durations_ns()
@@ -144,6 +159,7 @@ def _max_bytes(measurement: Measurement, limit: Limit) -> Finding:
 _RULES: dict[str, Callable[[Measurement, Limit], Finding]] = {
     "min_score": _min_score,
     "max_drop": _max_drop,
+    "min_share": _min_share,
     "p50_ms": _percentile,
     "p90_ms": _percentile,
     "p95_ms": _percentile,

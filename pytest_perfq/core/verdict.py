@@ -20,11 +20,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One case of two: candidate (None: missing now), what it was promised, baseline (None: new)."""
+    """One case of two: candidate (None: missing now), what it was promised, baseline (None: new). age_s: of the baseline,
+    seconds; None where nobody knows."""
 
     candidate: Measurement | None
     limits: tuple[Limit, ...] = ()
     baseline: Measurement | None = None
+    age_s: float | None = None
 
 
 def broken(case: Case, reason: str) -> Verdict:
@@ -68,6 +70,28 @@ def judge_suite(
     return {name: work.verdict(name) for name, work in works.items() if work.pair.candidate is not None or not subset}
 
 
+# A case that is red on the base is no news of the change under review; after so long it is nobody's, and is told plainly.
+RED_MARK_S = 14 * 86400.0
+
+
+def _marked(found: Sequence[Finding], pair: Pair) -> list[Finding]:
+    """Broken promises that the baseline breaks as well are marked as such. They fail none the less: a gate never turns green
+    on its own. The mark expires with the baseline's age."""
+    if pair.baseline is None or not any(one.status == "fail" for one in found):
+        return list(found)
+    red = {(one.rule, one.metric) for one in hold(pair.baseline, pair.limits) if one.status == "fail"}
+    age = "" if pair.age_s is None else f", {pair.age_s / 86400.0:.0f} days old"
+    mark = f"already red in the baseline{age}"
+    if pair.age_s is not None and pair.age_s > RED_MARK_S:
+        mark += f": over {RED_MARK_S / 86400.0:.0f} days, so mend it or change the promise"
+    return [
+        replace(one, note="; ".join(part for part in (one.note, mark) if part))
+        if one.status == "fail" and (one.rule, one.metric) in red
+        else one
+        for one in found
+    ]
+
+
 @dataclass(slots=True)
 class _Work:
     """A case on its way to a verdict."""
@@ -86,7 +110,7 @@ class _Work:
                 note = "it is in the baseline and was not measured now; ask for a subset if it was left out on purpose"
                 self.findings.append(Finding(rule="baseline", status="invalid", note=note))
             return
-        self.findings += validity.hold_back(hold(candidate, self.pair.limits), candidate)
+        self.findings += validity.hold_back(_marked(hold(candidate, self.pair.limits), self.pair), candidate)
         if baseline is not None:
             self._compare(candidate, baseline)
         else:
@@ -163,6 +187,9 @@ class _Work:
 
 
 def _latency(works: Sequence[_Work], suite: int) -> None:
+    measured = {str(place): work.drift for place, work in enumerate(works) if work.drift is not None}
+    for place, drift in slowdown.without_shift(measured).items():
+        works[int(place)].drift = drift
     drifts = [work.drift for work in works if work.drift is not None]
     # Only what can raise an alarm counts in the family.
     gating = sum(work.drift is not None and work.drift.gates and not work.differences for work in works)

@@ -12,9 +12,12 @@ from pytest_perfq.core.finding import SEVERITY, Finding, Verdict
 
 # Ids beyond this many are counted: the store has all of them.
 SHOWN_EXAMPLES = 10
+# Of an example's text; enough to recognize it.
+SHOWN_CHARACTERS = 80
 NAMES = {
     "min_score": "{metric} score",
     "max_drop": "{metric} drop from the original",
+    "min_share": "{metric} share of the original's score",
     "p50_ms": "p50",
     "p90_ms": "p90",
     "p95_ms": "p95",
@@ -31,6 +34,9 @@ NAMES = {
 NEXT = {
     ("min_score", "fail"): "look at the examples that went wrong, or lower the promise in review",
     ("max_drop", "fail"): "exclude the operators that lose it, calibrate better, or raise the promise in review",
+    ("min_share", "fail"): "exclude the operators that lose it, calibrate better, or lower the promise in review",
+    ("slowdown", "improved"): "keep it: accept the run as the new baseline with `perfq accept`",
+    ("max_slowdown", "improved"): "keep it: accept the run as the new baseline with `perfq accept`",
     ("max_bytes", "fail"): "quantize more operators, or raise the promise in review",
     ("min_speedup", "fail"): "profile the case beside its original, or lower the promise in review",
     ("accuracy", "regressed"): "look at the examples listed, or accept the change with --perf-save",
@@ -68,6 +74,8 @@ def _formatter(rule: str) -> Callable[[float], str]:
         return lambda value: f"{value:.2f}x"
     if rule in ("slowdown", "max_slowdown"):
         return lambda value: f"{value:+.1%}"
+    if rule == "min_share":
+        return lambda value: f"{value:.2%}"
     if rule == "max_bytes":
         return size
     if rule == "flips":
@@ -98,6 +106,12 @@ def line(finding: Finding) -> str:
         text += f" and {more} more" if more > 0 else ""
     step = NEXT.get((finding.rule, finding.status))
     return f"{text} -> {step}" if step else text
+
+
+def example(name: str, text: str, now: str, was: str | None) -> str:
+    """One example that went wrong, such as `  q7 'no good' -> 'bad', was 'good'`."""
+    cut = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    return f"  {name} {cut!r} -> {now!r}" + ("" if was is None else f", was {was!r}")
 
 
 def reasons(verdict: Verdict) -> list[str]:

@@ -192,6 +192,15 @@ class Store:
         names = rows.Point.__dataclass_fields__
         return [rows.Point(**{name: row._mapping[name] for name in names}) for row in last.values()]
 
+    def last_valid(self, case_ids: Sequence[str]) -> float | None:
+        """When the latest valid timing of any of these cases was recorded, unix time; None where there is none."""
+        wanted = select(func.max(records.c.recorded_s)).where(
+            records.c.case_id.in_(case_ids), records.c.p50_ms.is_not(None), records.c.status.not_in(("invalid", "unmeasured"))
+        )
+        with telling(self.name, "read"), self._engine.begin() as connection:
+            found: float | None = connection.execute(wanted).scalar()
+        return found
+
     def cases(self) -> dict[str, str]:
         """Case id -> its last status, of all cases ever recorded, in order of id."""
         wanted = select(records.c.case_id, records.c.status).order_by(records.c.recorded_s, records.c.id)
