@@ -14,7 +14,8 @@ from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ("-q", "-p", "no:randomly", "--perf-time=60ms", "--perf-visits=1", "--perf-threads=1")
+FAKES = Path(__file__).parent / "fakes"
+QUICK = ("-q", "-p", "no:randomly", "-p", "perfq_calm", "--perf-time=60ms", "--perf-visits=1", "--perf-threads=1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Place:
         inherited.pop("CI", None)
         given = {
             "HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.folder / "home"), "PERFQ_CACHE": str(self.folder / "cache"),
-            "PYTHONPATH": str(ROOT), "NO_PROXY": "*",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(FAKES)]), "NO_PROXY": "*",
         }  # fmt: skip
         shutil.rmtree(self.folder / ".perfq", ignore_errors=True)
         self.hub.asked.clear()

@@ -8,13 +8,6 @@ import time
 
 import pytest
 
-CASES = "backend=['eager', 'slow[ms=3]'], batch_size=[1, 2]"
-
-
-def perfq(house, *args):
-    done = subprocess.run([sys.executable, "-m", "pytest_perfq.cli", *args], capture_output=True, text=True, cwd=house.path)
-    return done.returncode, done.stdout + done.stderr
-
 
 def gpus_here():
     from pytest_perfq import device
@@ -41,13 +34,13 @@ def test_an_asserted_gpu_that_is_not_here(house):
 
 
 def test_saved_twice_and_compared_is_never_a_regression(house):
-    house.suite(CASES)
+    house.suite("backend=['eager', 'slow[ms=3]'], batch_size=1")
     for name in ("one", "two"):
         assert house.run(f"--perf-save=baselines/{name}").ret == 0
-    code, text = perfq(house, "compare", "baselines/one", "baselines/two")
+    code, text = house.perfq("compare", "baselines/one", "baselines/two")
     assert code in (0, 2), text
     assert house.run("--perf-against=baselines/one").ret == 0
-    assert perfq(house, "compare", "baselines/one", "baselines/one")[0] in (0, 2)
+    assert house.perfq("compare", "baselines/one", "baselines/one")[0] in (0, 2)
 
 
 def test_a_slower_model_is_named(house):
@@ -55,11 +48,11 @@ def test_a_slower_model_is_named(house):
     house.monkeypatch.setenv("PERFQ_FAKES_MS", str(wait))
     house.suite("backend='slow', batch_size=1")
     wait.write_text("2")
-    options = ("--perf-visits=4", "--perf-time=300ms", "-p", "no:randomly")
+    options = ("--perf-visits=4", "--perf-time=300ms", "--perf-passes=0", "-p", "no:randomly")
     assert house.run(*options, "--perf-save=baselines/fast", quick=False).ret == 0
     wait.write_text("12")
     assert house.run(*options, "--perf-save=baselines/slow", quick=False).ret == 0
-    code, text = perfq(house, "compare", "baselines/fast", "baselines/slow")
+    code, text = house.perfq("compare", "baselines/fast", "baselines/slow")
     assert code == 1 and "slow@cpu/fp32/b1/s8" in text and "regressed" in text.lower(), text
     result = house.run(*options, "--perf-against=baselines/fast", quick=False)
     assert result.ret == 1 and "slow@cpu/fp32/b1/s8" in result.stdout.str()
@@ -72,7 +65,7 @@ def test_a_damaged_model_is_named(house):
     assert house.run("--perf-save=baselines/whole").ret == 0
     damage.write_text("")
     assert house.run("--perf-save=baselines/damaged").ret == 0  # no promise was broken; the baseline knows better
-    code, text = perfq(house, "compare", "baselines/whole", "baselines/damaged")
+    code, text = house.perfq("compare", "baselines/whole", "baselines/damaged")
     assert code == 1 and "eager@cpu/fp32/accuracy" in text and "tiny-" in text, text
     assert house.run("--perf-against=baselines/whole").ret == 1
 
@@ -85,50 +78,39 @@ def test_a_place_that_is_taken_is_refused_before_measuring(house):
     assert house.run("--perf-save=baselines/v1", "--perf-overwrite").ret == 0
 
 
-def test_under_xdist_everything_is_recorded(house):
-    house.suite(CASES)
+def test_under_xdist_everything_is_recorded_and_the_summary_keeps_the_walk(house):
+    """Workers finish in an order of chance; by their names the original would come first."""
+    house.suite("backend=['wrong', 'idle', 'eager'], batch_size=1")
     result = house.run("-n", "2", "--perf-save=baselines/x", apart=True)
     assert result.ret == 0 and result.parseoutcomes()["passed"] == 6
     assert len(house.records()) == 6
     assert len((house.path / "baselines/x/cases.jsonl").read_text().splitlines()) == 6
-
-
-def test_the_summary_keeps_the_walk_under_xdist(house):
-    """Workers finish in an order of chance; by their names the original would come first."""
-    house.suite("backend=['wrong', 'idle', 'eager'], latency=False")
-    text = house.run("-n", "2", apart=True).stdout.str()
+    text = result.stdout.str()
     table = text[text.index("accuracy of synthetic-tiny/tiny-model") :]
     assert table.index("wrong@cpu") < table.index("idle@cpu") < table.index("eager@cpu"), text
 
 
 def test_kill_and_resume(house):
-    house.suite("backend='slow[ms=20]', batch_size=[1, 2, 3, 4, 5, 6]")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:randomly",
-        "--perf-time=2s",
-        "--perf-visits=2",
-        "--perf-threads=1",
-    ]
-    run = subprocess.Popen(command, cwd=house.path, stdout=subprocess.DEVNULL, start_new_session=True, env={**os.environ})
+    house.suite("backend='slow[ms=10]', batch_size=[1, 2, 3, 4, 5, 6]")
+    options = ("-q", "-p", "no:randomly", "--perf-time=1s", "--perf-visits=2")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *options, "--perf-threads=1", "-p", "perfq_calm"],
+        cwd=house.path, stdout=subprocess.DEVNULL, start_new_session=True, env={**os.environ},
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while len(_done(house)) < 3:
         assert time.monotonic() < deadline and run.poll() is None
-        time.sleep(0.1)
+        time.sleep(0.05)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     before = _done(house)
     assert 3 <= len(before) < 7
-    other = house.run("-q", "--perf-time=1s", "--perf-visits=2", "--perf-resume", quick=False)
-    assert other.ret == 4 and "time=2.0" in other.stdout.str() + other.stderr.str()  # not the same run
-    part = subprocess.run([*command, "--perf-resume", "-k", "b1 or b2"], cwd=house.path, capture_output=True, text=True)
-    assert part.returncode == 0 and "this run is unfinished" in part.stdout  # a part does not close the whole
-    resumed = subprocess.run([*command, "--perf-resume"], cwd=house.path, capture_output=True, text=True)
-    assert resumed.returncode == 0 and "7 passed" in resumed.stdout, resumed.stdout
+    other = house.run("-q", "--perf-time=2s", "--perf-visits=2", "--perf-resume", quick=False)
+    assert other.ret == 4 and "time=1.0" in other.stdout.str() + other.stderr.str()  # not the same run
+    part = house.run(*options, "--perf-resume", "-k", "b1 or b2", quick=False)
+    assert part.ret == 0 and "this run is unfinished" in part.stdout.str()  # a part does not close the whole
+    resumed = house.run(*options, "--perf-resume", quick=False)
+    assert resumed.ret == 0 and resumed.parseoutcomes() == {"passed": 7}
     after = _done(house)
     assert len(after) == 7 and set(before) < set(after)
     # What was there was taken over as it was, not measured again.
