@@ -143,26 +143,33 @@ def test_a_system_without_proc_says_what_is_not_known(machine):
 
 
 def test_this_machine_s_time_as_psutil_counts_it():
+    """What the probe counts lies between what psutil counts within its two readings and around them."""
+    tick = 2 / proc.TICKS_PER_S * len(os.sched_getaffinity(0))
+
+    def seen():
+        child, all_ = psutil.Process(busy.pid).cpu_times(), psutil.cpu_times()
+        used = sum(getattr(all_, name) for name in ("user", "nice", "system", "irq", "softirq"))
+        return {"own": child.user + child.system + time.process_time(), "busy": used, "steal": all_.steal}
+
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        probe = ProcProbe(ME, 1)
+        probe, around, inside, readings = ProcProbe(ME, 1), [], [], []
         assert probe.missing() == []
-        before, first = psutil.cpu_times(), {"monotonic_s": time.monotonic(), "wall_s": 0.0, "cpu": probe.read(edge=True)}
-        own = psutil.Process(busy.pid).cpu_times()
+        around.append(seen())
+        readings.append({"monotonic_s": time.monotonic(), "wall_s": 0.0, "cpu": probe.read(edge=True)})
+        inside.append(seen())
         time.sleep(0.8)
-        last, after = {"monotonic_s": time.monotonic(), "wall_s": 0.0, "cpu": probe.read(edge=True)}, psutil.cpu_times()
-        used = psutil.Process(busy.pid).cpu_times()
+        inside.append(seen())
+        readings.append({"monotonic_s": time.monotonic(), "wall_s": 0.0, "cpu": probe.read(edge=True)})
+        around.append(seen())
     finally:
         busy.kill()
         busy.wait()
-    found = summarize([first, last]).cpu
-    if len(os.sched_getaffinity(0)) == os.cpu_count():
-        names = ("user", "nice", "system", "irq", "softirq")
-        expected = sum(getattr(after, name) - getattr(before, name) for name in names)
-        assert last["cpu"]["busy_s"] - first["cpu"]["busy_s"] == pytest.approx(expected, abs=0.1)
-        assert last["cpu"]["steal_s"] - first["cpu"]["steal_s"] == pytest.approx(after.steal - before.steal, abs=0.1)
-    spent = used.user + used.system - own.user - own.system
+    # A machine of which we may use a part has more than the probe reads.
+    names = ["own", "busy", "steal"] if len(os.sched_getaffinity(0)) == os.cpu_count() else ["own"]
+    for name in names:
+        counted = readings[1]["cpu"][f"{name}_s"] - readings[0]["cpu"][f"{name}_s"]
+        assert inside[1][name] - inside[0][name] - tick <= counted <= around[1][name] - around[0][name] + tick, name
+    found = summarize(readings).cpu
     # The child's time is the visit's own, not somebody else's.
-    assert spent - 0.1 <= found.own_cpus * (last["monotonic_s"] - first["monotonic_s"]) <= spent + 0.4
-    assert found.cpus == len(os.sched_getaffinity(0))
-    assert proc.TICKS_PER_S == os.sysconf("SC_CLK_TCK")
+    assert found.own_cpus > 0.0 and found.cpus == len(os.sched_getaffinity(0))
