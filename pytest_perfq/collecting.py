@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from _pytest.skipping import evaluate_skip_marks
 
 from pytest_perfq import suite
 from pytest_perfq.core.budget import with_marker
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import UsageError
 from pytest_perfq.trials.entry import Collected
+
+
+class _Reading:
+    """A plugin that keeps the settings, and collects nothing."""
+
+    config: pytest.Config | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool:
+        self.config = session.config
+        return True
 
 
 class _Collection:
@@ -29,20 +44,48 @@ class _Collection:
         self.items = list(session.items)
 
 
-def collect(args: Sequence[str]) -> list[Collected]:
-    """The cases that pytest finds with these arguments, in their order. Raises UsageError for arguments and suites that pytest
-    cannot use, with its own words."""
-    found = _Collection()
-    try:
-        status = pytest.main(["--collect-only", "-qq", *args], plugins=[found])
-    except pytest.UsageError as error:
-        raise UsageError(str(error)) from None
+def _pytest(args: Sequence[str], plugin: object) -> None:
+    """Runs pytest as far as its collection. Raises UsageError with its own words for what it cannot use."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        status = pytest.main(["--collect-only", "-qq", *args], plugins=[plugin])
     where = f"pytest {' '.join(args)} in {os.getcwd()}"
-    if found.errors:
-        raise UsageError(f"{where}: {found.errors[0]}")
+    if errors := getattr(plugin, "errors", None):
+        raise UsageError(f"{where}: {errors[0]}")
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise UsageError(f"{where} cannot be collected (exit status {int(status)}); run it there to see why")
-    return [one for item in found.items if (one := collected(item)) is not None]
+        # What argparse says of an argument comes after its usage, and where the ini files are after that.
+        told = [line.strip() for line in said.getvalue().splitlines() if "rror: " in line or line.startswith("ERROR")]
+        why = told[-1].partition("rror: ")[2] or told[-1].removeprefix("ERROR: ") if told else f"exit status {int(status)}"
+        raise UsageError(f"{where} cannot be collected: {why}; run it there with --collect-only to see more")
+
+
+def settings(args: Sequence[str]) -> dict[str, Any]:
+    """What the command line and the ini files say of how to measure: {cache, data, pickle, threads}; paths are absolute, None
+    where nothing is said. Raises UsageError."""
+    reading = _Reading()
+    _pytest(args, reading)
+    assert reading.config is not None
+    found = reading.config.stash[suite.SETTINGS]
+    return {
+        "cache": str(found.cache.resolve()),
+        "data": None if found.data is None else str(found.data),
+        "pickle": found.allow_pickle,
+        "threads": found.threads,
+    }
+
+
+def collect(args: Sequence[str]) -> list[Collected]:
+    """The cases that pytest finds with these arguments and would not skip, in their order. Raises UsageError for arguments and
+    suites that pytest cannot use, and for cases that must not be timed on this machine."""
+    found = _Collection()
+    _pytest(args, found)
+    cases = [one for item in found.items if evaluate_skip_marks(item) is None and (one := collected(item)) is not None]
+    if found.items:
+        target = suite.target_of(found.items[0].config)
+        for one in cases:
+            if (reason := target.unmeasured(one.case)) is not None:
+                raise UsageError(f"{one.case.id} cannot be timed here: {reason}; or ask for --perf-only=accuracy")
+    return cases
 
 
 def collected(item: pytest.Item) -> Collected | None:

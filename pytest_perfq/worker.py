@@ -1,15 +1,21 @@
 """One side's worker: measures what its parent asks, one JSON line a request, one an answer. A composition root.
 
-Started as `python -m pytest_perfq.worker JSON` in the environment and folder of its side; ends with its parent. Whatever
-else prints goes to standard error.
+Started as `python -m pytest_perfq.worker` in the environment and folder of its side; ends with its parent. Whatever else
+prints goes to standard error.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import queue
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +29,9 @@ if TYPE_CHECKING:
     from pytest_perfq.runner import Workbench
     from pytest_perfq.stopwatch import Local
 
-# How the errors of a request travel; any other one is the worker's own and ends it.
+# What a request may still be at when its parent is gone, seconds: enough to free models and end.
+GRACE_S = 3.0
+# How the errors of a request travel.
 KINDS: tuple[tuple[type[PerfqError], str], ...] = (
     (UsageError, "usage"),
     (DataError, "data"),
@@ -47,14 +55,24 @@ class Given:
 class Served:
     """The requests, one method each."""
 
-    def __init__(self, given: Given) -> None:
-        self.given = given
+    def __init__(self) -> None:
+        self.given = Given(cache="")
         self._bench: Workbench | None = None
         self._sides: dict[str, Local] = {}
 
     def hello(self) -> dict[str, Any]:
         """Who answers."""
         return {"protocol": PROTOCOL, "version": version("pytest-perfq"), "python": sys.executable}
+
+    def begin(self, **given: Any) -> None:
+        """Takes how to measure; after `hello`, by which the parent knows that both mean the same by it."""
+        self.given = Given(**given)
+
+    def settings(self, args: Sequence[str]) -> dict[str, Any]:
+        """What the project's own settings say with these arguments of pytest: {cache, data, pickle, threads}."""
+        from pytest_perfq import collecting
+
+        return collecting.settings(args)
 
     def collect(self, args: Sequence[str]) -> list[dict[str, Any]]:
         """The cases of the suites that pytest is given these arguments for: [{nodeid, case, limits}]."""
@@ -76,7 +94,11 @@ class Served:
 
         found = _case(case)
         self._sides.pop(side, None)
+        gc.unfreeze()
         self._sides[side] = Local(self.bench.call(found), clock_for(found.device))
+        # What the libraries and the model are made of stays: going through it before every block takes longer than the block.
+        gc.collect()
+        gc.freeze()
 
     def warm(self, side: str) -> list[int]:
         """First calls of a side, ns."""
@@ -137,6 +159,33 @@ def answer(served: Served, request: dict[str, Any]) -> dict[str, Any]:
     except PerfqError as error:
         kind = next(name for known, name in KINDS if isinstance(error, known))
         return {"error": str(error), "kind": kind}
+    except Exception as error:
+        # Of the code under test, in a process that measures nothing else: its parent is told, and knows whose case it is.
+        traceback.print_exc()
+        innermost = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(innermost.filename)}:{innermost.lineno}"
+        return {"error": f"{type(error).__name__}: {error} ({where})", "kind": "program"}
+
+
+def requests() -> Iterator[str]:
+    """Lines of the parent as they come. Should it go away in the middle of a request, so does this process: a training that
+    nobody waits for would hold the machine for hours."""
+    source = os.fdopen(os.dup(0), encoding="utf-8")
+    # Code under test that asks for input must get none of the parent's.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in source:
+            lines.put(line)
+        lines.put(None)
+        time.sleep(GRACE_S)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # and whatever the request has started
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    return iter(lines.get, None)
 
 
 def main() -> int:
@@ -144,8 +193,8 @@ def main() -> int:
     # Libraries print; the channel must hold nothing but answers.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    served = Served(Given(**json.loads(sys.argv[1])))
-    for line in sys.stdin:
+    served = Served()
+    for line in requests():
         channel.write(json.dumps(answer(served, json.loads(line))) + "\n")
         channel.flush()
     served.close()

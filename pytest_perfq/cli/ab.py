@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_perfq import device
 from pytest_perfq.cli.compare import exit_status
@@ -16,13 +15,13 @@ from pytest_perfq.core.verdict import Pair
 from pytest_perfq.errors import UsageError
 from pytest_perfq.report import comparison
 from pytest_perfq.report.passing import Passing
-from pytest_perfq.settings import default_cache, seconds
+from pytest_perfq.settings import seconds
 from pytest_perfq.store import Store
 from pytest_perfq.trials import revisions
 from pytest_perfq.trials.entry import Entry, matched, varied
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.running import Trials
-from pytest_perfq.trials.sides import Sides
+from pytest_perfq.trials.sides import Sides, settings
 
 # Ids named in a sentence about cases of one side only.
 SHOWN = 3
@@ -49,9 +48,10 @@ def ab(asked: Asked, how: str, everything: bool, width: int) -> tuple[str, int]:
     """The text and the exit status of holding two sides against each other."""
     passing = Passing(_write, sys.stderr.isatty())
     try:
+        time_s = _seconds(asked.time)
         sides, words = _sides(asked, passing.say)
         entries = _entries(sides, asked, words, passing.say)
-        trials, run = _held(entries, sides, asked, passing)
+        trials, run = _held(entries, sides, asked, time_s, passing)
     finally:
         passing.close()
     text = _text(how, trials.pairs, trials.verdicts, everything, width)
@@ -72,43 +72,50 @@ def _write(text: str) -> None:
     sys.stderr.flush()
 
 
-def _sides(asked: Asked, say: Any) -> tuple[Sides, Sequence[str]]:
-    """Both environments, and what is left of the words for pytest."""
-    cache = Path(asked.cache) if asked.cache else default_cache()
-    given = {
-        "cache": str(cache.resolve()),
-        "data": None if asked.data is None else str(Path(asked.data).resolve()),
-        "pickle": asked.pickle,
-        "threads": asked.threads or device.available_threads(),
-    }
+def _sides(asked: Asked, say: Callable[[str], None]) -> tuple[Sides, list[str]]:
+    """Both environments, and the arguments for pytest. Where nothing is said on the command line, the ini files of the
+    project here say how to measure, on both sides alike."""
     here = Path.cwd()
+    revised = asked.vs is None and not asked.env
+    _check(asked)
+    words = list(asked.words[2:] if revised else asked.words)
+    said = settings(Environment(label="this project", folder=here), words)
+    cache = Path(asked.cache).resolve() if asked.cache else Path(said["cache"])
+    data = said["data"] if asked.data is None else str(Path(asked.data).resolve())
+    given = {
+        "cache": str(cache),
+        "data": data,
+        "pickle": asked.pickle or said["pickle"],
+        "threads": asked.threads or said["threads"] or device.available_threads(),
+    }
+    # A mirror is seldom part of a repository: in the tree of a revision a relative path would lead nowhere.
+    words += [] if data is None else [f"--perf-data={data}"]
     if asked.vs is not None:
-        if asked.env:
-            raise UsageError(
-                "--vs compares two configurations in this environment and --env two environments; give one of them"
-            )
-        both = Environment(label="this environment", folder=here)
-        return Sides(both, both, given), asked.words
-    if asked.env:
-        if len(asked.env) != 2:
-            raise UsageError(f"--env is given {len(asked.env)} times; give the base's Python and the candidate's")
+        one = other = Environment(label="this environment", folder=here)
+    elif asked.env:
         one, other = (Environment(label=python, python=python, folder=here) for python in asked.env)
-        if one == other:
-            raise UsageError(f"--env is {one.python} twice; give two environments, or --vs for two configurations in one")
-        return Sides(one, other, given), asked.words
-    if len(asked.words) < 2:
+    else:
+        one, other = (revisions.environment(name, here, cache, asked.install, say) for name in asked.words[:2])
+        if one.folder == other.folder:
+            raise UsageError(f"{asked.words[0]} and {asked.words[1]} are the same revision {one.revision}; give two")
+    return Sides(one, other, given), words
+
+
+def _check(asked: Asked) -> None:
+    """Raises UsageError where it is not clear what the two sides are."""
+    if asked.vs is not None and asked.env:
+        raise UsageError("--vs compares two configurations in this environment and --env two environments; give one of them")
+    if asked.env and len(asked.env) != 2:
+        raise UsageError(f"--env is given {len(asked.env)} times; give the base's Python and the candidate's")
+    if asked.env and asked.env[0] == asked.env[1]:
+        raise UsageError(f"--env is {asked.env[0]} twice; give two environments, or --vs for two configurations in one")
+    if asked.vs is None and not asked.env and len(asked.words) < 2:
         raise UsageError(
             "two revisions are needed, the base first, such as `perfq ab main .`; or give --env twice, or --vs AXIS=VALUE"
         )
-    one, other = (
-        revisions.environment(name, here, cache, asked.install, say) for name in asked.words[:2]
-    )  # fmt: skip
-    if one.folder == other.folder:
-        raise UsageError(f"{asked.words[0]} and {asked.words[1]} are the same revision {one.revision}; give two")
-    return Sides(one, other, given), asked.words[2:]
 
 
-def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Any) -> list[Entry]:
+def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[str], None]) -> list[Entry]:
     base, candidate = sides.collected(words)
     if asked.vs is not None:
         entries = varied(candidate, asked.vs)
@@ -117,7 +124,7 @@ def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Any) -> list
         for names, label in ((gone, sides.base.label), (new, sides.candidate.label)):
             if names:
                 few = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-                say(f"{len(names)} {'case is' if len(names) == 1 else 'cases are'} only in {label}, and not compared: {few}")
+                say(f"{_cases(len(names))} only in {label}, and not compared: {few}")
         if not entries:
             raise UsageError(f"{sides.base.label} and {sides.candidate.label} share no case; name suites that both have")
     wanted = [one for one in entries if asked.only in (None, one.candidate.kind)]
@@ -126,26 +133,32 @@ def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Any) -> list
     return wanted
 
 
-def _held(entries: list[Entry], sides: Sides, asked: Asked, passing: Passing) -> tuple[Trials, str]:
+def _held(entries: list[Entry], sides: Sides, asked: Asked, time_s: float | None, passing: Passing) -> tuple[Trials, str]:
     """The trials, run and stored."""
     with Store.open(asked.store) as store:
-        settings = {
-            "items": len(entries),
-            "trial": {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs},
-        }
-        run = store.begin_run(sys.argv, settings)
+        told = {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs}
+        run = store.begin_run(sys.argv, {"items": len(entries), "trial": told})
 
         def keep(entry: Entry, pair: Pair, verdict: Verdict) -> None:
             assert pair.candidate is not None
             store.record(run, entry.nodeid, pair.candidate.to_json(), verdict.to_json())
 
-        trials = Trials(entries, sides, Rules(), _seconds(asked.time), keep=keep, watch=passing.watch, say=passing.say)
+        trials = Trials(entries, sides, Rules(), time_s, keep=keep, watch=passing.watch, say=passing.say)
         trials.run()
-        if not trials.interrupted:
-            store.finish_run(run)
-    if trials.interrupted:
-        passing.say("stopped; what was measured is kept, and says how far it came")
+        # Also where it was stopped: trials cannot be taken up again, and the store must not offer it.
+        store.finish_run(run)
+    refused = [one.refused for one in entries if one.refused is not None]
+    if refused:
+        passing.say(f"{_cases(len(refused))} not compared: {refused[0]}{' ...' if len(refused) > 1 else ''}")
+    if not trials.verdicts:
+        raise UsageError(f"nothing is left to compare: {refused[0]}")
+    if trials.ended is not None:
+        passing.say(f"{trials.ended}; what was measured is kept as run {run}, and says how far it came")
     return trials, run
+
+
+def _cases(number: int) -> str:
+    return "1 case is" if number == 1 else f"{number} cases are"
 
 
 def _text(how: str, pairs: dict[str, Pair], verdicts: dict[str, Verdict], everything: bool, width: int) -> str:

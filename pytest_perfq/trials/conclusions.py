@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.fingerprint import Fingerprint
@@ -23,14 +22,6 @@ STATUSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How the whole run ended: `why` an open case is open, None where the scheduler went to its end."""
-
-    stage: str
-    why: str | None = None
-
-
 def pair(entry: Entry, base: Fingerprint, candidate: Fingerprint, label: str) -> Pair:
     """Both sides as measurements. label: of the base, which the candidate's measurement names."""
     visits = tuple(Visit(case=visit.b, base=visit.a) for visit in entry.visits)
@@ -42,14 +33,20 @@ def pair(entry: Entry, base: Fingerprint, candidate: Fingerprint, label: str) ->
     return Pair(now, entry.limits, was)
 
 
-def verdict(entry: Entry, standing: Standing | None, rules: Rules, ended: Ended) -> Verdict:
-    """The verdict on one latency case."""
+def unmeasured(entry: Entry, ended: str | None) -> Verdict:
+    """The verdict on a case without a measurement. ended: why the run stopped early, where it did."""
     if entry.trouble is not None:
         rule, status = ("build", "fail") if entry.broken else ("measured", "invalid")
         return Verdict(entry.name, (Finding(rule=rule, status=status, note=entry.trouble),), entry.limits)
-    if standing is None:
-        note = f"not visited: {ended.why or 'nothing asked for it'}"
-        return Verdict(entry.name, (Finding(rule="slowdown", status="inconclusive", note=note),), entry.limits)
+    rule = "slowdown" if entry.candidate.kind == "latency" else "accuracy"
+    note = f"not measured: {ended or 'nothing asked for it'}"
+    return Verdict(entry.name, (Finding(rule=rule, status="inconclusive", note=note),), entry.limits)
+
+
+def verdict(entry: Entry, standing: Standing | None, rules: Rules, ended: str | None) -> Verdict:
+    """The verdict on one latency case. ended: why the run stopped early, where it did."""
+    if entry.trouble is not None or standing is None:
+        return unmeasured(entry, ended)
     promised = [limit for limit in entry.limits if limit.rule == "max_slowdown"]
     finding = Finding(
         rule="max_slowdown" if promised else "slowdown",
@@ -75,15 +72,16 @@ def _finite(standing: Standing) -> tuple[float, float] | None:
     return (math.expm1(low), math.expm1(high)) if math.isfinite(low) and math.isfinite(high) else None
 
 
-def _note(entry: Entry, standing: Standing, ended: Ended) -> str:
-    made = f"side by side, {len(entry.screen)} visits to screen it"
+def _note(entry: Entry, standing: Standing, ended: str | None) -> str:
+    made = f"side by side, {len(entry.screen)} visits to screen it" if entry.screen else "side by side"
     if entry.confirm:
-        made += f" and {standing.visits} fresh ones to confirm it"
+        made += f" and {len(entry.confirm)} fresh ones to confirm it" if entry.screen else f", {len(entry.confirm)} visits"
     if standing.status not in ("inconclusive", "suspect", "open"):
         return made
     told = [made]
-    if standing.status != "inconclusive" and ended.why is not None:
-        told.append(f"{ended.why} while it was {'to be confirmed' if standing.status == 'suspect' else 'open'}")
+    if standing.status != "inconclusive":
+        stage = "was confirmed" if entry.confirm else "was to be confirmed" if standing.status == "suspect" else "was screened"
+        told.append(f"{ended or 'the confirmation of suspects came first'}, while it {stage}")
     if math.isfinite(standing.mde):
         told.append(f"a slow-down under {math.expm1(standing.mde):.1%} cannot be seen with {standing.visits} visits")
     return "; ".join(told)

@@ -37,7 +37,9 @@ class Collected:
 @dataclass(slots=True)
 class Entry:
     """base, candidate: the case as each side has it; they differ where the sides differ by an axis. screen, confirm: visits
-    of the two stages. trouble: why it can have no verdict, in one sentence. broken: whether the candidate alone is to blame."""
+    of the two stages. trouble: why it can have no verdict, in one sentence. broken: whether the candidate alone is to blame.
+    refused: why there is nothing to compare, which is nobody's fault. losses: workers that it has cost, True where the
+    candidate's."""
 
     nodeid: str
     base: Case
@@ -47,6 +49,19 @@ class Entry:
     confirm: list[TrialVisit] = field(default_factory=list)
     trouble: str | None = None
     broken: bool = False
+    refused: str | None = None
+    losses: list[bool] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether it cannot be measured any more."""
+        return self.trouble is not None or self.refused is not None
+
+    def lose(self, text: str, candidate: bool) -> None:
+        """A worker was lost on it. Once may be anybody's doing, such as that of a system out of memory; twice is the case's."""
+        self.losses.append(candidate)
+        if len(self.losses) > 1:
+            self.trouble, self.broken = f"{text} (twice)", all(self.losses)
 
     @property
     def name(self) -> str:

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# By these pytest, its plugins and coverage would take a worker for a part of the run that started it, and coverage would time
+# itself. Whatever else is set for pytest is meant for its collection of the suites too.
+OF_ANOTHER_RUN = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "PYTEST_XDIST_", "COV_CORE_", "COVERAGE_PROCESS_")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -21,6 +25,6 @@ class Environment:
     revision: str | None = None
 
     def variables_of_process(self) -> dict[str, str]:
-        """All variables of its worker. Not those by which pytest and coverage would take it for a part of this run."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+        """All variables of its worker."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OF_ANOTHER_RUN)}
         return {**inherited, **self.variables}

@@ -9,46 +9,33 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from pytest_perfq import stopwatch
-from pytest_perfq.core import stages, stats
-from pytest_perfq.core.case import Case
+from pytest_perfq.core import stages
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.stages import Standing
 from pytest_perfq.core.trial import Side, Stage, TrialVisit
+from pytest_perfq.core.visible import visible
 from pytest_perfq.device.lock import device_lock
-from pytest_perfq.errors import PerfqError, TrialError
+from pytest_perfq.errors import TrialError
 from pytest_perfq.trials.entry import Entry
+from pytest_perfq.trials.opened import Blamed, Lost, Opened, Refused
+from pytest_perfq.trials.pace import Pace
 
 # A visit's share of time where calls are slow: both sides together, see stopwatch.
 VISIT_S = 4.0
 # Within a visit more rounds buy little: what differs from visit to visit is the process and the minute.
 VISIT_PRECISION = 0.005
-
-
-class Opened(Protocol):
-    """Two sides ready to be timed."""
-
-    def prepare(self, base: Case, candidate: Case) -> None:
-        """Builds a case on both sides. Raises Blamed for what one side cannot do, TrialError for a lost worker."""
-
-    def sides(self) -> Mapping[str, stopwatch.Side]:
-        """'a', the base, and 'b', the candidate, as prepared."""
-
+# Of a time that is given the screen takes at most this share where it has suspects, once every case had its first look:
+# undecided cases may wait, an accused one must be heard.
+SCREEN_SHARE = 0.5
+STOPPED, LATE = "Ctrl-C stopped the run", "the time given was used up"
 
 T = TypeVar("T", bound=Opened)
-
-
-class Blamed(PerfqError):
-    """One side cannot measure a case. candidate: whether it is the candidate alone."""
-
-    def __init__(self, text: str, candidate: bool) -> None:
-        super().__init__(text)
-        self.candidate = candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,165 +55,166 @@ class Moment:
 @dataclass(slots=True)
 class Passes(Generic[T]):
     """Runs trials. opened: starts fresh workers for both sides. time_s: of the whole run, None for as long as it takes.
-    kept: told of every entry that gained a visit, and who made it. watch: told of every step. say: told sentences for a
-    person."""
+    screened: False where every entry is a suspect already. kept: told of every entry that gained a visit, and who made it.
+    watch: told of every step. say: told sentences for a person. ended: why it stopped before everything was decided."""
 
     entries: Sequence[Entry]
     opened: Callable[[], AbstractContextManager[T]]
     rules: Rules = field(default_factory=Rules)
     time_s: float | None = None
+    screened: bool = True
     kept: Callable[[Entry, T], None] = lambda entry, pair: None
     watch: Callable[[Moment], None] = lambda moment: None
     say: Callable[[str], None] = lambda line: None
     clock: Callable[[], float] = time.monotonic
-    interrupted: bool = False
-    late: bool = False
+    ended: str | None = None
     number: int = 0
     suspects: list[str] = field(default_factory=list)
-    _started: float = 0.0
-    _costs: list[float] = field(default_factory=list)
-    _warned: bool = False
+    _pace: Pace = field(init=False)
+    _places: dict[str, int] = field(init=False)
+    _due: int = 0
+    _starts: int = 0
 
     def run(self) -> dict[str, Standing]:
-        """Where every entry stands in the end, by name; those without a visit have none."""
-        self._started = self.clock()
+        """Where every entry stands in the end, by name; those without a visit have none. Raises TrialError for workers that
+        cannot be started at all."""
+        self._pace = Pace(self.clock, self.time_s)
+        self._places = {one.name: place for place, one in enumerate(self.entries)}
         try:
-            self._stage("screen")
-            # What the screen found stays as it is: fresh data alone decides about a suspect.
-            self.suspects = [name for name, one in self._screened().items() if one.status == "suspect"]
+            if self.screened:
+                self._stage("screen")
+                # What the screen found stays as it is: fresh data alone decides about a suspect.
+                self.suspects = self._nominated()
+            else:
+                self.suspects = [one.name for one in self.entries]
             if self.suspects:
                 self._stage("confirm")
         except KeyboardInterrupt:
-            self.interrupted = True
+            self.ended = STOPPED
+        except TrialError as error:
+            if not any(one.visits for one in self.entries):
+                raise
+            self.ended = str(error)
         return self.standings()
+
+    @property
+    def interrupted(self) -> bool:
+        return self.ended == STOPPED
 
     def standings(self) -> dict[str, Standing]:
         """Where every entry stands now: suspects by their fresh visits, where they have any."""
-        return {**self._screened(), **self._confirmed()}
-
-    def stage_of(self, entry: Entry) -> Stage:
-        """The stage that decides about an entry."""
-        return "confirm" if entry.name in self.suspects else "screen"
+        return {**self._standings("screen"), **self._standings("confirm")}
 
     # -- deciding
 
-    def _effects(self) -> dict[str, float]:
-        return {one.name: one.effect for one in self.entries if one.effect is not None}
+    def _standings(self, stage: Stage) -> dict[str, Standing]:
+        visits = {one.name: one.screen if stage == "screen" else one.confirm for one in self.entries}
+        values = {name: [visit.log_ratio for visit in found] for name, found in visits.items() if found}
+        effects = {one.name: one.effect for one in self.entries if one.effect is not None}
+        if stage == "screen":
+            return stages.screen(values, self.rules, effects=effects)
+        return stages.confirm(values, max(1, len(self.suspects)), self.rules, effects=effects)
 
-    def _screened(self) -> dict[str, Standing]:
-        values = {one.name: [visit.log_ratio for visit in one.screen] for one in self.entries if one.screen}
-        return stages.screen(values, self.rules, effects=self._effects())
+    def _nominated(self) -> list[str]:
+        return [name for name, one in self._standings("screen").items() if one.status == "suspect"]
 
-    def _confirmed(self) -> dict[str, Standing]:
-        values = {one.name: [visit.log_ratio for visit in one.confirm] for one in self.entries if one.confirm}
-        return stages.confirm(values, max(1, len(self.suspects)), self.rules, effects=self._effects())
-
-    def _open(self, stage: Stage) -> list[Entry]:
-        """Entries that need another visit in this stage."""
-        standings = self._screened() if stage == "screen" else self._confirmed()
-        wanted = self.entries if stage == "screen" else [one for one in self.entries if one.name in self.suspects]
-        return [
-            one for one in wanted if one.trouble is None and (one.name not in standings or standings[one.name].status == "open")
-        ]
+    def _open(self, stage: Stage) -> dict[str, int]:
+        """Names of entries that need more visits in this stage, and how many until they are looked at."""
+        standings = self._standings(stage)
+        first = self.rules.screen_visits[0] if stage == "screen" else self.rules.looks[0]
+        wanted = [one for one in self.entries if (stage == "screen" or one.name in self.suspects) and not one.over]
+        needed = {one.name: standings[one.name].needed if one.name in standings else first for one in wanted}
+        return {name: visits for name, visits in needed.items() if visits}
 
     # -- measuring
 
     def _stage(self, stage: Stage) -> None:
-        while (waiting := self._open(stage)) and not self.late:
+        while (needed := self._open(stage)) and self.ended is None:
+            if stage == "screen" and self._hurried(needed):
+                return
             self.number += 1
-            visited = 0
-            for group in by_model(waiting):
-                visited += self._group(group, stage, visited, len(waiting))
-                if self.late:
-                    break
-            if stage == "screen":
-                self._warn()
+            waiting = [one for one in self.entries if one.name in needed]
+            groups = list(by_model(waiting))
+            self._due, self._starts = sum(needed.values()), len(groups) * max(needed.values())
+            done = 0
+            for group in groups:
+                self._group(group, stage, done, len(waiting))
+                done += len(group)
+            if self.number == 2:
+                self._warn(stage)
 
-    def _group(self, group: Sequence[Entry], stage: Stage, before: int, total: int) -> int:
-        """One pass over the entries of one model. A lost worker costs its case, and the others get fresh ones."""
+    def _hurried(self, needed: dict[str, int]) -> bool:
+        """Whether what is undecided must wait for what is suspected."""
+        looked = all(len(one.screen) >= self.rules.screen_visits[0] for one in self.entries if one.name in needed)
+        if not (looked and self._pace.used(SCREEN_SHARE) and self._nominated()):
+            return False
+        self.say(f"half of the time is used: {len(needed)} undecided cases are left so, and the suspects are confirmed")
+        return True
+
+    def _group(self, group: Sequence[Entry], stage: Stage, before: int, total: int) -> None:
+        """One pass over the entries of one model. Where a worker is lost the case is tried once more, in fresh ones."""
         waiting = list(group)
-        while waiting and not self.late:
-            begun = self.clock()
+        while waiting and self._in_time():
+            begun, first = self.clock(), True
             try:
                 with self.opened() as pair:
-                    while waiting and not self._out_of_time():
-                        entry = waiting[0]
-                        done = before + len(group) - len(waiting)
-                        self.watch(
-                            Moment(stage, self.number, done, total, len(self.suspects), entry.name, self._left(total - done))
-                        )
+                    while waiting and self._in_time():
+                        entry, done = waiting[0], before + len(group) - len(waiting)
+                        left = self._pace.left_s(self._due, self._starts)
+                        self.watch(Moment(stage, self.number, done, total, len(self.suspects), entry.name, left))
                         self._visit(pair, entry, stage)
                         waiting.pop(0)
-                        self._costs.append(self.clock() - begun)
-                        begun = self.clock()
-            except TrialError as error:
-                if not waiting:
-                    raise
-                waiting.pop(0).trouble = str(error)
-        return len(group)
+                        self._pace.took(self.clock() - begun, first)
+                        self._due, self._starts = self._due - 1, self._starts - first
+                        begun, first = self.clock(), False
+            except Lost as error:
+                waiting[0].lose(str(error), error.candidate)
+                if waiting[0].over:
+                    waiting.pop(0)
 
     def _visit(self, pair: T, entry: Entry, stage: Stage) -> None:
+        visits = entry.screen if stage == "screen" else entry.confirm
+        # The side that begins changes from visit to visit, and from case to case within a pass.
+        first: Side = "b" if (self._places[entry.name] + len(visits)) % 2 else "a"
+        plan = stopwatch.VisitPlan(budget_s=VISIT_S, precision=VISIT_PRECISION)
         try:
             pair.prepare(entry.base, entry.candidate)
             sides = pair.sides()
+            order = {name: sides[name] for name in ("ab" if first == "a" else "ba")}
+            with device_lock(entry.candidate.device).write_lock():
+                found = stopwatch.alternate(order, plan)
+        except Refused as error:
+            entry.refused = str(error)
         except Blamed as error:
             entry.trouble, entry.broken = str(error), error.candidate
-            return
-        visits = entry.screen if stage == "screen" else entry.confirm
-        # The side that begins changes from visit to visit, and from case to case within a pass.
-        first: Side = "a" if (len(visits) + len(entry.name)) % 2 else "b"
-        order = (first, "b" if first == "a" else "a")
-        plan = stopwatch.VisitPlan(budget_s=VISIT_S, precision=VISIT_PRECISION)
-        with device_lock(entry.candidate.device).write_lock():
-            found = stopwatch.alternate({name: sides[name] for name in order}, plan)
-        visits.append(TrialVisit(len(visits), stage, first, found["a"], found["b"]))
-        self.kept(entry, pair)
+        else:
+            visits.append(TrialVisit(len(visits), stage, first, found["a"], found["b"]))
+            self.kept(entry, pair)
 
-    # -- time
+    def _in_time(self) -> bool:
+        if self.ended is None and self._pace.used():
+            self.ended = LATE
+        return self.ended is None
 
-    def _out_of_time(self) -> bool:
-        # Never before every case had its first look: a budget too small for that is told by what stays undecided.
-        if self.time_s is not None and self.clock() - self._started >= self.time_s:
-            self.late = True
-        return self.late
-
-    def _left(self, waiting: int) -> float | None:
-        """Seconds that the rest will take as far as it can be seen: this pass, and the passes that surely follow."""
-        if not self._costs:
-            return None
-        # Of a typical case: the first one of a worker loads torch and the model.
-        each = stats.median(self._costs)
-        sure = max(0, self.rules.screen_visits[0] - self.number)
-        left = each * (waiting + sure * sum(one.trouble is None for one in self.entries)) + max(self._costs) * sure
-        return left if self.time_s is None else min(left, max(0.0, self.time_s - (self.clock() - self._started)))
-
-    def _warn(self) -> None:
+    def _warn(self, stage: Stage) -> None:
         """As soon as visits show how far they differ: whether anything can be decided here at all."""
-        if self._warned or self.number < 2:
-            return
-        self._warned = True
-        values = {one.name: [visit.log_ratio for visit in one.screen] for one in self.entries if len(one.screen) > 1}
-        if not values:
-            return
+        found = [one.screen if stage == "screen" else one.confirm for one in self.entries]
+        values = {str(number): [visit.log_ratio for visit in visits] for number, visits in enumerate(found)}
         deviation = stages.pooled_sd(values)
         if deviation is None:
             return
-        least = _least_visible(deviation, len(self.entries), self.rules)
+        least = visible(deviation, self.rules.power, rules=self.rules)
         if least > self.rules.effect:
+            many = f"under {least:.0%}" if math.isfinite(least) else "of any size"
             self.say(
-                f"this machine is noisy: visits differ by {deviation:.1%}, so that slow-downs under {least:.0%} will stay "
+                f"this machine is noisy: visits differ by {deviation:.1%}, so that slow-downs {many} will mostly stay "
                 "undecided; free it of other work, or use another"
             )
 
 
-def _least_visible(deviation: float, df: float, rules: Rules) -> float:
-    """The slow-down, a fraction, that the last look at one suspect would still show with 80 %, given the SD of a visit."""
-    visits = rules.noisy_looks[-1] if deviation > rules.noisy_sd else rules.looks[-1]
-    error, alpha = deviation / math.sqrt(visits), rules.alpha * rules.spending[-1]
-    return math.expm1(rules.bar() + stats.minimal_effect(error, df, alpha, rules.power))
-
-
 def by_model(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """The entries of one model after the other, so that a worker loads it once."""
+
     def key(entry: Entry) -> tuple[str, str, str]:
         return str(entry.candidate.task), entry.candidate.dataset, entry.candidate.model
 

@@ -7,10 +7,12 @@ Both are made once and kept by revision. Knows git and pip; knows no case.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,15 +26,21 @@ DEPENDENCIES = (
     "pyproject.toml", "setup.py", "setup.cfg", "requirements*.txt", "constraints*.txt", "uv.lock", "poetry.lock", "pdm.lock",
     "Pipfile.lock",
 )  # fmt: skip
+# Parts of pyproject.toml that say so; the settings of linters do not.
+PROJECT = ("name", "requires-python", "dependencies", "optional-dependencies", "entry-points", "scripts", "dynamic")
+TOOLS = ("poetry", "pdm", "uv", "hatch", "setuptools", "flit")
 BUILT = "built"
+OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
-def _git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str) -> str:
     """What git prints. Raises UsageError with its own last line."""
+    # A hook of git runs with these set to the repository that it is of, whatever the folder.
+    variables = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK} | {"LC_ALL": "C"}
     try:
-        done = subprocess.run(("git", *words), cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(("git", *words), cwd=folder, env=variables, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise UsageError("git is not installed, and revisions are checked out with it; install it, or use --env") from None
+        raise TrialError("git is not installed, and revisions are checked out with it; install it, or use --env") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UsageError(f"git {' '.join(words)} in {folder}: {said}")
@@ -42,7 +50,7 @@ def _git(folder: Path, *words: str) -> str:
 def root_of(folder: Path) -> Path:
     """The root of the repository around a folder. Raises UsageError outside of one."""
     try:
-        return Path(_git(folder, "rev-parse", "--show-toplevel"))
+        return Path(git(folder, "rev-parse", "--show-toplevel"))
     except UsageError:
         raise UsageError(f"{folder} is in no git repository; go into one, or compare two environments with --env") from None
 
@@ -50,9 +58,9 @@ def root_of(folder: Path) -> Path:
 def commit_of(name: str, root: Path) -> str:
     """The full id of a revision. Raises UsageError for one that the repository lacks."""
     try:
-        return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        return git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     except UsageError:
-        some = _git(root, "for-each-ref", "--count=5", "--sort=-committerdate", "--format=%(refname:short)")
+        some = git(root, "for-each-ref", "--count=5", "--sort=-committerdate", "--format=%(refname:short)")
         raise UsageError(
             f"there is no revision {name!r} in {root}; its latest branches and tags: {', '.join(some.split()) or 'none'}; "
             f"{WORKING_TREE!r} is the working tree"
@@ -60,9 +68,23 @@ def commit_of(name: str, root: Path) -> str:
 
 
 def _dependencies(tree: Path) -> str:
-    """A digest of the files that name packages."""
+    """A digest of what names packages."""
     files = sorted({path for pattern in DEPENDENCIES for path in tree.glob(pattern)})
-    return hashlib.sha256(b"".join(path.name.encode() + b"\0" + path.read_bytes() for path in files)).hexdigest()
+    return hashlib.sha256(b"".join(path.name.encode() + b"\0" + _naming(path) for path in files)).hexdigest()
+
+
+def _naming(path: Path) -> bytes:
+    text = path.read_bytes()
+    if path.name != "pyproject.toml":
+        return text
+    try:
+        found = tomllib.loads(text.decode())
+    except ValueError:
+        return text  # pip will say what is wrong with it
+    project, tool = found.get("project", {}), found.get("tool", {})
+    parts = [found.get("build-system"), found.get("dependency-groups")]
+    parts += [{name: table.get(name) for name in names} for table, names in ((project, PROJECT), (tool, TOOLS))]
+    return json.dumps(parts, sort_keys=True, default=str).encode()
 
 
 def environment(
@@ -78,7 +100,8 @@ def environment(
     root = root_of(folder)
     inside = folder.resolve().relative_to(root.resolve())
     if name == WORKING_TREE:
-        return Environment(label="the working tree", folder=folder, revision=_git(root, "rev-parse", "HEAD"))
+        head = commit_of("HEAD", root)
+        return Environment(label="the working tree", folder=folder, variables=_importing(root), revision=head)
     commit = commit_of(name, root)
     from filelock import FileLock
 
@@ -90,7 +113,7 @@ def environment(
         python = sys.executable
         if install is not None or _dependencies(tree) != _dependencies(root):
             python = _built(tree, home, name, install, say)
-    label = name if commit.startswith(name) else f"{name} ({commit[:10]})"
+    label = commit[:10] if commit.startswith(name) else f"{name} ({commit[:10]})"
     if not (tree / inside).is_dir():
         raise UsageError(f"{label} has no folder {inside}; start from one that both revisions have")
     return Environment(label=label, python=python, folder=tree / inside, variables=_importing(tree), revision=commit)
@@ -107,13 +130,13 @@ def _worktree(root: Path, tree: Path, commit: str) -> Path:
     """The tree of a commit; one that somebody has changed is made anew."""
     if tree.is_dir():
         try:
-            if _git(tree, "rev-parse", "HEAD") == commit and not _git(tree, "status", "--porcelain", "--untracked-files=no"):
+            if git(tree, "rev-parse", "HEAD") == commit and not git(tree, "status", "--porcelain", "--untracked-files=no"):
                 return tree
         except UsageError:
             pass  # its repository has moved, or its link is broken
         shutil.rmtree(tree)
-    _git(root, "worktree", "prune")
-    _git(root, "worktree", "add", "--detach", "--force", str(tree), commit)
+    git(root, "worktree", "prune")
+    git(root, "worktree", "add", "--detach", "--force", str(tree), commit)
     return tree
 
 
@@ -155,7 +178,8 @@ def _run(command: str | Sequence[str], tree: Path, name: str, log: Path, variabl
         )
     if done.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
+        said = "it said nothing" if last == f"$ {text}" else last
         raise TrialError(
-            f"{name} does not build: {text!r} ended with status {done.returncode}: {last}; the whole log is {log}, and "
+            f"{name} does not build: {text!r} ended with status {done.returncode}: {said}; the whole log is {log}, and "
             "--install gives another command"
         )

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pytest_perfq.core.finding import Finding, Verdict
+from pytest_perfq.core.finding import Verdict
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair, judge_suite
 from pytest_perfq.errors import TrialError
 from pytest_perfq.trials import conclusions
-from pytest_perfq.trials.conclusions import Ended
 from pytest_perfq.trials.entry import Entry
-from pytest_perfq.trials.passes import Blamed, Moment, Passes, by_model
+from pytest_perfq.trials.opened import Blamed, Lost, Refused
+from pytest_perfq.trials.passes import STOPPED, Moment, Passes, by_model
 from pytest_perfq.trials.sides import Sides, Workers
 
 # Told of every entry whenever something new is known of it.
@@ -23,32 +23,44 @@ Keep = Callable[[Entry, Pair, Verdict], None]
 
 @dataclass(slots=True)
 class Trials:
-    """Both sides of some cases against each other. time_s: of the latency part, None for as long as it takes. keep: told of
-    every entry whenever it gained a measurement. watch, say: see passes.Passes."""
+    """Both sides of some cases against each other. time_s: of the latency part, None for as long as it takes. screened: False
+    where latency cases are suspects already. keep: told of every entry whenever it gained a measurement. watch, say: see
+    passes.Passes. pairs, verdicts: by the candidate's id; none of an entry that was refused. ended: why the run stopped
+    before everything was measured."""
 
     entries: Sequence[Entry]
     sides: Sides
     rules: Rules = field(default_factory=Rules)
     time_s: float | None = None
+    screened: bool = True
     keep: Keep = lambda entry, pair, verdict: None
     watch: Callable[[Moment], None] = lambda moment: None
     say: Callable[[str], None] = lambda line: None
     pairs: dict[str, Pair] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    interrupted: bool = False
+    ended: str | None = None
     _prints: dict[str, dict[str, Fingerprint]] = field(default_factory=dict)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody pressed Ctrl-C."""
+        return self.ended == STOPPED
+
     def run(self) -> None:
-        """Fills pairs and verdicts, by the candidate's id. A Ctrl-C ends it with what there is."""
+        """Fills pairs and verdicts. A Ctrl-C ends it with what there is. Raises TrialError where a side cannot be measured
+        at all."""
         accuracy = [one for one in self.entries if one.candidate.kind == "accuracy"]
         try:
             for group in by_model(accuracy):
                 self._accuracy(group)
         except KeyboardInterrupt:
-            self.interrupted = True
+            self.ended = STOPPED
+        except TrialError as error:
+            if not self.pairs:
+                raise
+            self.ended = str(error)
         self._judge_accuracy(accuracy)
-        if not self.interrupted:
-            self._latency([one for one in self.entries if one.candidate.kind == "latency"])
+        self._latency([one for one in self.entries if one.candidate.kind == "latency"])
 
     # -- accuracy
 
@@ -61,47 +73,47 @@ class Trials:
                         self.watch(Moment("accuracy", 0, len(group) - len(waiting), len(group), 0, waiting[0].name, None))
                         self._evaluate(workers, waiting[0])
                         waiting.pop(0)
-            except TrialError as error:
-                if not waiting:
-                    raise
-                waiting.pop(0).trouble = str(error)
+            except Lost as error:
+                waiting[0].lose(str(error), error.candidate)
+                if waiting[0].over:
+                    waiting.pop(0)
 
     def _evaluate(self, workers: Workers, entry: Entry) -> None:
         try:
             workers.check(entry.base, entry.candidate)
             found = workers.measure(entry.base, entry.candidate)
+        except Refused as error:
+            entry.refused = str(error)
+            return
         except Blamed as error:
             entry.trouble, entry.broken = str(error), error.candidate
             return
         was, now = (Measurement.from_json(found[side]) for side in ("a", "b"))
-        # Where the sides differ by an axis the base's case is another, and its outcomes are what it is all about.
         self.pairs[entry.name] = Pair(replace(now, facts={**now.facts, "base": self.sides.base.label}), entry.limits, was)
 
     def _judge_accuracy(self, entries: Sequence[Entry]) -> None:
-        mine = {one.name: self.pairs[one.name] for one in entries if one.name in self.pairs}
-        self.verdicts |= judge_suite(mine, against=True)
+        judged = judge_suite({one.name: self.pairs[one.name] for one in entries if one.name in self.pairs}, against=True)
         for entry in entries:
-            if entry.name not in mine:
-                note = entry.trouble or "stopped before it was evaluated"
-                status = "fail" if entry.broken else "invalid" if entry.trouble else "inconclusive"
-                finding = Finding(rule="build" if entry.broken else "measured", status=status, note=note)
-                self.verdicts[entry.name] = Verdict(entry.name, (finding,), entry.limits)
-                self.pairs[entry.name] = Pair(
-                    Measurement(case=entry.candidate, fingerprint=Fingerprint(), unmeasured=note), entry.limits, None
-                )
-            self.keep(entry, self.pairs[entry.name], self.verdicts[entry.name])
+            if entry.refused is not None:
+                continue
+            if entry.name not in judged:
+                judged[entry.name] = conclusions.unmeasured(entry, self.ended)
+                note = judged[entry.name].findings[0].note
+                nothing = Measurement(case=entry.candidate, fingerprint=Fingerprint(), unmeasured=note)
+                self.pairs[entry.name] = Pair(nothing, entry.limits, None)
+            self.verdicts[entry.name] = judged[entry.name]
+            self.keep(entry, self.pairs[entry.name], judged[entry.name])
 
     # -- latency
 
     def _latency(self, entries: Sequence[Entry]) -> None:
-        passes = Passes(entries, self.sides.opened, self.rules, self.time_s, watch=self.watch, say=self.say)
-        passes.kept = self._visited
-        standings = passes.run()
-        self.interrupted = passes.interrupted
-        why = "Ctrl-C stopped the run" if passes.interrupted else "the time given was used up" if passes.late else None
+        passes = Passes(entries, self.sides.opened, self.rules, self.time_s, self.screened, self._visited, self.watch, self.say)
+        # Stopped before the first pass: the cases are told of all the same.
+        standings = passes.run() if self.ended is None else {}
+        self.ended = self.ended or passes.ended
         for entry in entries:
-            ended = Ended(passes.stage_of(entry), why)
-            self._conclude(entry, conclusions.verdict(entry, standings.get(entry.name), self.rules, ended))
+            if entry.refused is None:
+                self._conclude(entry, conclusions.verdict(entry, standings.get(entry.name), self.rules, self.ended))
 
     def _visited(self, entry: Entry, workers: Workers) -> None:
         """What is known should this process end now."""

@@ -7,16 +7,16 @@ third of the noise.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_perfq.core.case import Case
-from pytest_perfq.errors import PerfqError, TrialError, UsageError
+from pytest_perfq.errors import DataError, PerfqError, TrialError, Unavailable, UsageError
 from pytest_perfq.trials.entry import Collected
 from pytest_perfq.trials.environment import Environment
-from pytest_perfq.trials.passes import Blamed
-from pytest_perfq.trials.worker import PREPARE_S, Remote, Worker
+from pytest_perfq.trials.opened import Blamed, Lost, Refused
+from pytest_perfq.trials.worker import BLOCK_S, PREPARE_S, Worker
 
 # Reading a suite of ten thousand cases takes seconds; imports of the suite's own may take more.
 COLLECT_S = 300.0
@@ -37,48 +37,81 @@ class Sides:
 
     def collected(self, args: Sequence[str]) -> tuple[list[Collected], list[Collected]]:
         """The cases of each side for these arguments of pytest. Raises UsageError and TrialError."""
-        return collect(self.base, self.given, args), collect(self.candidate, self.given, args)
+        if self.shared:
+            one = collect(self.base, self.given, args)
+            return one, one
+        with _started([self.base, self.candidate], self.given) as workers:
+            for worker in workers:
+                worker.post("collect", args=list(args))
+            base, candidate = (_cases(worker, worker.answer("collect", COLLECT_S), args) for worker in workers)
+        return base, candidate
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Workers]:
         """Fresh workers."""
-        with contextlib.ExitStack() as stack:
-            a = stack.enter_context(Worker(self.base, self.given))
-            b = a if self.shared else stack.enter_context(Worker(self.candidate, self.given))
-            yield Workers(a, b)
+        with _started([self.base] if self.shared else [self.base, self.candidate], self.given) as workers:
+            yield Workers(workers[0], workers[-1])
+
+
+@contextlib.contextmanager
+def _started(environments: Sequence[Environment], given: Mapping[str, Any]) -> Iterator[list[Worker]]:
+    """A worker in each, which load side by side."""
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for environment in environments:
+            workers.append(Worker(environment, given))
+            stack.callback(workers[-1].close)
+        yield [stack.enter_context(worker) for worker in workers]
+
+
+def settings(environment: Environment, args: Sequence[str]) -> dict[str, Any]:
+    """What the ini files of an environment say with these arguments of pytest: {cache, data, pickle, threads}, None where
+    they say nothing. Raises UsageError and TrialError."""
+    with Worker(environment, {"cache": ""}) as worker:
+        found: dict[str, Any] = worker.ask("settings", COLLECT_S, args=list(args))
+    return found
 
 
 def collect(environment: Environment, given: Mapping[str, Any], args: Sequence[str]) -> list[Collected]:
     """The cases that pytest finds in an environment. Raises UsageError and TrialError."""
     with Worker(environment, given) as worker:
-        found = [Collected.from_json(one) for one in worker.ask("collect", COLLECT_S, args=list(args))]
+        return _cases(worker, worker.ask("collect", COLLECT_S, args=list(args)), args)
+
+
+def _cases(worker: Worker, answer: Sequence[dict[str, Any]], args: Sequence[str]) -> list[Collected]:
+    found, where = [Collected.from_json(one) for one in answer], worker.environment
     if not found:
         raise UsageError(
-            f"{environment.label}: pytest {' '.join(args)} finds no case of a Sweep in {environment.folder}; "
-            "name the folder or file of a suite, as for pytest"
+            f"{where.label}: pytest {' '.join(args)} finds no case of a Sweep in {where.folder}; name the folder or file of a "
+            "suite, as for pytest"
         )
     return found
 
 
 class Workers:
-    """Two workers that wait for requests, or one for both sides."""
+    """Two workers that wait for requests, or one for both sides. Every request may raise Blamed and Lost."""
 
     def __init__(self, base: Worker, candidate: Worker) -> None:
         self._workers = {"a": base, "b": candidate}
 
     def prepare(self, base: Case, candidate: Case) -> None:
-        """Builds a case on both sides. Raises Blamed for what a side cannot do, TrialError for a lost worker."""
+        """Builds a case on both sides. Raises Refused where there is nothing to compare."""
         self.check(base, candidate)
         cases = {"a": base.to_json(), "b": candidate.to_json()}
         self._both("prepare", {side: {"side": side, "case": case} for side, case in cases.items()})
 
     def check(self, base: Case, candidate: Case) -> None:
-        """Raises Blamed where a side refuses its case, TrialError for a lost worker."""
-        cases = {"a": base.to_json(), "b": candidate.to_json()}
-        for side, refusals in self._both("refuses", {side: {"case": case} for side, case in cases.items()}).items():
-            if refusals:
-                label = self._workers[side].environment.label
-                raise Blamed(f"{label} refuses {cases[side]['id']}: {'; '.join(refusals)}", candidate=side == "b")
+        """Raises Refused where the base refuses its case, Blamed where the candidate alone does."""
+        cases = {"a": base, "b": candidate}
+        refusals = self._both("refuses", {side: {"case": case.to_json()} for side, case in cases.items()})
+        said = {
+            side: f"{self._workers[side].environment.label} refuses {case.id}: {'; '.join(refusals[side])}"
+            for side, case in cases.items()
+        }
+        if refusals["a"]:
+            raise Refused(said["a"])
+        if refusals["b"]:
+            raise Blamed(said["b"], candidate=True)
 
     def sides(self) -> Mapping[str, Remote]:
         """'a', the base, and 'b', the candidate, as prepared."""
@@ -93,28 +126,52 @@ class Workers:
         return self._both("measure", {"a": {"case": base.to_json()}, "b": {"case": candidate.to_json()}})
 
     def _both(self, do: str, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """One request to each side, at once where they are two processes. Raises Blamed for the first side that fails."""
+        """One request to each side, at once where they are two processes. Raises for the first side that fails."""
         answers: dict[str, Any] = {}
         troubles: list[Blamed] = []
-
-        def take(side: str, ask: Callable[[], Any]) -> None:
-            try:
-                answers[side] = ask()
-            except TrialError:
-                raise
-            except PerfqError as error:
-                # Taken before it is raised: an answer left in the pipe would be the next request's.
-                troubles.append(Blamed(str(error), candidate=side == "b"))
-
-        a, b = self._workers["a"], self._workers["b"]
-        if a is b:
-            for side in ("a", "b"):
-                take(side, lambda side=side: a.ask(do, PREPARE_S, **fields[side]))  # type: ignore[misc]
-        else:
+        one_process = self._workers["a"] is self._workers["b"]
+        if not one_process:
             for side, worker in self._workers.items():
                 worker.post(do, **fields[side])
-            for side, worker in self._workers.items():
-                take(side, lambda worker=worker: worker.answer(do, PREPARE_S))  # type: ignore[misc]
+        for side, worker in self._workers.items():
+            if one_process:
+                worker.post(do, **fields[side])
+            try:
+                with _whose(side):
+                    answers[side] = worker.answer(do, PREPARE_S)
+            except Blamed as error:
+                # Raised once both have answered: an answer left in the pipe would be the next request's.
+                troubles.append(error)
         if troubles:
             raise troubles[0]
         return answers
+
+
+class Remote:
+    """One case's side in a worker, as the stopwatch takes it."""
+
+    def __init__(self, worker: Worker, side: str) -> None:
+        self.worker, self.side = worker, side
+
+    def warm(self) -> list[int]:
+        with _whose(self.side):
+            found: list[int] = self.worker.ask("warm", BLOCK_S, side=self.side)
+        return found
+
+    def block(self, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
+        with _whose(self.side):
+            settling, timed = self.worker.ask("block", BLOCK_S, side=self.side, rounds=rounds, settle=settle)
+        return settling, timed
+
+
+@contextlib.contextmanager
+def _whose(side: str) -> Iterator[None]:
+    """Puts down to a side what goes wrong in its worker."""
+    try:
+        yield
+    except TrialError as error:
+        raise Lost(str(error), candidate=side == "b") from error
+    except PerfqError as error:
+        # What must be fetched, and what the suite asks for wrongly, says nothing about the candidate's code.
+        innocent = isinstance(error, (Unavailable, UsageError, DataError))
+        raise Blamed(str(error), candidate=side == "b" and not innocent) from error

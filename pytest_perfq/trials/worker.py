@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import tempfile
 import time
@@ -29,6 +30,8 @@ PREPARE_S = 1800.0
 BLOCK_S = 300.0
 # A worker that was asked to end gets this long before it is killed.
 END_S = 5.0
+# How often it is looked whether a silent worker still lives.
+LOOK_S = 1.0
 _KINDS: Mapping[str, type[PerfqError]] = {
     "usage": UsageError,
     "data": DataError,
@@ -38,23 +41,24 @@ _KINDS: Mapping[str, type[PerfqError]] = {
 
 
 class Worker:
-    """One process. Use as a context manager. Every request may raise TrialError, and what the other side raised."""
+    """One process, which starts at once and is ready within the context. Every request may raise TrialError, and what the
+    other side raised."""
 
     def __init__(self, environment: Environment, given: Mapping[str, Any]) -> None:
         """given: how to measure, see pytest_perfq.worker.Given."""
         self.environment = environment
+        self.given = given
         self._errors = tempfile.TemporaryFile()
         self._rest = b""
-        command = [environment.python, "-m", "pytest_perfq.worker", json.dumps(dict(given))]
         try:
             self._process = subprocess.Popen(
-                command,
+                [environment.python, "-m", "pytest_perfq.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 cwd=environment.folder,
                 env=environment.variables_of_process(),
-                # A Ctrl-C is the parent's to handle: it asks its workers to end.
+                # A Ctrl-C is the parent's to handle, and what the worker starts can be ended with it.
                 start_new_session=True,
             )
         except OSError as error:
@@ -65,17 +69,19 @@ class Worker:
         assert self._process.stdout is not None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
+        self.post("hello")
+
+    def __enter__(self) -> Self:
         try:
             self.facts = self._greet()
         except BaseException:
-            self.close()
+            self.close(at_once=True)
             raise
-
-    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        # Nobody waits for what was asked last.
+        self.close(at_once=kind is not None and issubclass(kind, KeyboardInterrupt))
 
     def ask(self, do: str, limit_s: float, **fields: Any) -> Any:
         """The answer to one request. Raises TrialError for a worker that died or took longer than `limit_s`, and the error
@@ -104,25 +110,35 @@ class Worker:
             return answer["answer"]
         raise _KINDS.get(answer["kind"], TrialError)(f"{self.environment.label}: {answer['error']}")
 
-    def close(self) -> None:
-        """Ends the process, gently if it can be."""
+    def close(self, at_once: bool = False) -> None:
+        """Ends the process, gently if it can be; nothing happens the second time."""
+        if self._errors.closed:
+            return
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()
         try:
-            self._process.wait(END_S)
+            self._process.wait(0.0 if at_once else END_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            pass
+        finally:  # also of a second Ctrl-C
+            self._kill()
+            self._selector.close()
+            self._errors.close()
+
+    def _kill(self) -> None:
+        """Ends it with whatever it has started; nothing happens where it has ended by itself."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._selector.close()
-        self._errors.close()
 
     def _greet(self) -> dict[str, Any]:
         try:
-            facts: dict[str, Any] = self.ask("hello", START_S)
+            facts: dict[str, Any] = self.answer("hello", START_S)
         except TrialError as error:
-            if "No module named" in self._said() or "No module named" in str(error):
+            if "No module named" in self._said():
                 raise TrialError(
                     f"{self.environment.label}: {self.environment.python} has no pytest-perfq that takes part in trials "
                     f"({self._said()}); install it there"
@@ -133,6 +149,7 @@ class Worker:
                 f"{self.environment.label} has pytest-perfq {facts['version']}, which speaks version {facts['protocol']} of "
                 f"trials, and this one speaks {PROTOCOL}; install one version in both"
             )
+        self.ask("begin", START_S, **self.given)
         return facts
 
     def _line(self, do: str, limit_s: float) -> bytes:
@@ -140,13 +157,18 @@ class Worker:
         end = time.monotonic() + limit_s
         while b"\n" not in self._rest:
             left = end - time.monotonic()
-            if left <= 0 or not self._selector.select(left):
-                self._process.kill()
+            if left <= 0:
+                self._kill()
                 raise TrialError(
                     f"the worker of {self.environment.label} did not answer {do!r} within {limit_s:g} s and was ended; "
                     "see whether the case hangs there"
                 )
-            data = os.read(self._process.stdout.fileno(), 1 << 20)
+            ready = self._selector.select(min(left, LOOK_S))
+            # Of a dead worker a child of its own may hold the pipe open: no end of file comes, nor anything else.
+            if not ready and self._process.poll() is None:
+                continue
+            ready = ready or self._selector.select(0.0)
+            data = os.read(self._process.stdout.fileno(), 1 << 20) if ready else b""
             if not data:
                 raise TrialError(f"the worker of {self.environment.label} {self._fate()} while asked to {do!r}{self._last()}")
             self._rest += data
@@ -154,8 +176,13 @@ class Worker:
         return line
 
     def _fate(self) -> str:
-        status = self._process.wait()
-        return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        with contextlib.suppress(subprocess.TimeoutExpired):  # closed its pipe, and goes on
+            self._process.wait(END_S)
+        if self._process.poll() is None:
+            self._kill()
+            return "closed its standard output"
+        status = self._process.returncode
+        return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
     def _said(self) -> str:
         """The last line it wrote to its standard error."""
@@ -166,18 +193,3 @@ class Worker:
     def _last(self) -> str:
         said = self._said()
         return f": {said}" if said else "; it said nothing"
-
-
-class Remote:
-    """One case's side in a worker, as the stopwatch takes it."""
-
-    def __init__(self, worker: Worker, side: str) -> None:
-        self.worker, self.side = worker, side
-
-    def warm(self) -> list[int]:
-        found: list[int] = self.worker.ask("warm", BLOCK_S, side=self.side)
-        return found
-
-    def block(self, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
-        settling, timed = self.worker.ask("block", BLOCK_S, side=self.side, rounds=rounds, settle=settle)
-        return settling, timed
