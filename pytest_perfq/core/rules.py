@@ -34,6 +34,9 @@ class Rules:
     spending: tuple[float, ...] = (0.0, 0.2, 0.3, 0.5)
     # Degrees of freedom that the suite's variance counts for in a case's (Smyth 2004 estimates a few for such data).
     prior_df: float = 3.0
+    # A visit farther from its case's median than so many robust SDs, of the case or of the suite, counts as so far away. Where
+    # other work now and then moves a visit by a third, that halves the undecided cases and adds no false alarm.
+    outlier: float = 4.0
     # Visits that agree better than this show a coarse clock, not certainty; ln.
     smallest_sd: float = 0.001
     # Of the intervals shown (two-sided) and of the upper bound that lets a case go (one-sided).

@@ -15,15 +15,17 @@ from typing import Literal
 from pytest_perfq.core import stats
 from pytest_perfq.core.rules import RULES, Rules
 
-__all__ = ["RULES", "Rules", "Standing", "Status", "confirm", "pooled_sd", "screen"]
+__all__ = ["RULES", "Rules", "Standing", "Status", "confirm", "pooled_sd", "screen", "tempered"]
 
 Status = Literal["open", "ok", "suspect", "regressed", "improved", "inconclusive"]
 Values = Mapping[str, Sequence[float]]
+# The SD of normal values whose median distance from their median is one.
+SD_OF_MAD = 1.4826
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a case stands. Of a decided case everything is as it was at the look that decided.
+    """Where a case stands, its visits tempered. Of a decided case everything is as it was at the look that decided.
 
     visits: counted so far. mean, interval (two-sided 95 %), mde: of the slow-down, ln. p: one-sided; in the screen of no
     slow-down, in the confirmation of none over the floor (or over the promise). mde: slow-down that so many visits,
@@ -92,16 +94,38 @@ def pooled_sd(values: Values, visits: int | None = None) -> float | None:
     return math.sqrt(math.fsum(one for one, _ in found) / df) if df else None
 
 
+def _spread(values: Sequence[float]) -> tuple[float, float]:
+    """The median of at least three values, and the median distance from it as the SD that normal values would have."""
+    middle = stats.median(values)
+    # Of an odd number the middle one has no distance from itself, which says nothing of the spread.
+    distances = sorted(abs(value - middle) for value in values)[len(values) % 2 :]
+    return middle, SD_OF_MAD * stats.median(distances)
+
+
+def tempered(values: Values, rules: Rules = RULES) -> dict[str, Sequence[float]]:
+    """The same visits, none farther from its case's median than rules.outlier SDs of the case or of the suite (the median
+    case), whichever is larger."""
+    spreads = {name: _spread(own) for name, own in values.items() if len(own) > 2}
+    suite = stats.median([sd for _, sd in spreads.values()]) if spreads else 0.0
+    found = dict(values)
+    for name, (middle, sd) in spreads.items():
+        limit = rules.outlier * max(sd, suite, rules.smallest_sd)
+        if max(values[name]) - middle > limit or middle - min(values[name]) > limit:
+            found[name] = [min(max(value, middle - limit), middle + limit) for value in values[name]]
+    return found
+
+
 def _gather(
     values: Values, visits: int | None, names: Iterable[str], rules: Rules, effects: Mapping[str, float]
 ) -> dict[str, _Evidence]:
     """The evidence of `names` from the first visits. A case's variance leans on that of the others: its own, counted a
     second time, would claim degrees of freedom that nobody measured."""
-    found = {name: _squares(own[:visits]) for name, own in values.items()}
+    values = tempered({name: own[:visits] for name, own in values.items()}, rules)
+    found = {name: _squares(own) for name, own in values.items()}
     squares, total = math.fsum(one for one, _ in found.values()), sum(df for _, df in found.values())
     evidence = {}
     for name in names:
-        own, (mine, df) = values[name][:visits], found[name]
+        own, (mine, df) = values[name], found[name]
         others = total - df
         prior = max(0.0, squares - mine) / others if others else 0.0
         variance, freedom = 0.0, 0.0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_perfq.core.rules import RULES, Rules
-from pytest_perfq.core.stages import confirm, pooled_sd, screen
+from pytest_perfq.core.stages import confirm, pooled_sd, screen, tempered
 
 FLOOR = math.log1p(RULES.floor)
 ratios = st.floats(-0.3, 0.3)
@@ -30,12 +30,12 @@ def suite_of(cases, sd, visits, seed=0, slower=(), by=0.0):
 
 @given(st.lists(ratios, min_size=2, max_size=6).filter(lambda values: np.std(values) > 2e-3))
 def test_a_case_alone_is_scipys_one_sample_t_test(values):
-    one = screen({"a": values}, Rules(screen_visits=(7, 8)))["a"]
+    one = screen({"a": values}, Rules(screen_visits=(7, 8), outlier=math.inf))["a"]
     theirs = scipy.stats.ttest_1samp(values, 0.0, alternative="greater")
     assert one.p == pytest.approx(theirs.pvalue, abs=1e-9)
     low, high = scipy.stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert one.interval == pytest.approx((low, high), abs=1e-9)
-    confirmed = confirm({"a": values}, 1, Rules(looks=(7, 8), noisy_looks=(7, 9), spending=(0.5, 0.5)))["a"]
+    confirmed = confirm({"a": values}, 1, Rules(looks=(7, 8), noisy_looks=(7, 9), spending=(0.5, 0.5), outlier=math.inf))["a"]
     assert confirmed.p == pytest.approx(scipy.stats.ttest_1samp(values, FLOOR, alternative="greater").pvalue, abs=1e-9)
 
 
@@ -72,6 +72,25 @@ def test_the_minimal_effect_is_seen_with_four_in_five():
 
 def plain(rules):
     return {name: getattr(rules, name) for name in rules.__slots__}
+
+
+def test_one_visit_in_a_burst_of_other_work_counts_as_four_deviations():
+    values = suite_of(20, 0.01, 8, seed=5)
+    loud = {**values, "case3": [*values["case3"][:-1], 0.5]}
+    found, spreads = tempered(loud), [scipy.stats.median_abs_deviation(own, scale="normal") for own in values.values()]
+    assert all(found[name] == own for name, own in values.items() if name != "case3")
+    own = scipy.stats.median_abs_deviation(loud["case3"], scale="normal")
+    limit = 4 * max(own, np.median([own if name == "case3" else spread for name, spread in zip(values, spreads, strict=True)]))
+    assert found["case3"][-1] == pytest.approx(np.median(loud["case3"]) + limit, rel=1e-4)
+    assert found["case3"][:-1] == values["case3"][:-1]
+    assert confirm({"case3": loud["case3"]}, 1)["case3"].status in ("ok", "open")
+
+
+@given(st.integers(0, 2**32))
+def test_a_case_that_is_noisy_throughout_is_not_tempered_to_the_suites_quiet(seed):
+    dice = np.random.default_rng(seed)
+    values = {**suite_of(20, 0.002, 16, seed=1), "noisy": (dice.uniform(-0.1, 0.1, 16)).tolist()}
+    assert tempered(values)["noisy"] == values["noisy"]
 
 
 # ---- what is decided, and when
