@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_perfq.core.verdict import Verdict
     from pytest_perfq.runner import Workbench
     from pytest_perfq.settings import Settings
+    from pytest_perfq.store import Calibration
     from pytest_perfq.target import Target
     from pytest_perfq.trials.ahead import Ahead
 
@@ -59,6 +60,7 @@ class Gate:
         self._workbench: Workbench | None = None
         self._baseline: Baseline | None = None
         self._done: dict[str, dict[str, Any]] | None = None
+        self._calibrated: dict[str, Calibration] | None = None
         self._said: dict[str, str] = {}  # a mistake's sentence -> the first case that it was told of
 
     def judge(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any], nodeid: str) -> Outcome:
@@ -78,6 +80,8 @@ class Gate:
 
             return self._judged(Measurement.from_json(done), limits, resumed=True)
         reason = self.target.unmeasured(case)
+        if reason is None and (fine := self._too_fine(case, limits)) is not None:
+            return self._misused(case, fine)
         try:
             if reason is not None:
                 measurement = self.workbench.unmeasured(case, reason)
@@ -141,6 +145,25 @@ class Gate:
         from pytest_perfq.core.budget import with_marker
 
         return with_marker(sweep.limits(case, self.target.gpu) if sweep is not None else (), budgets)
+
+    def _too_fine(self, case: Case, limits: tuple[Limit, ...]) -> str | None:
+        """Why a promised slow-down is finer than what was found to be visible here; None where it is not, or nobody looked."""
+        promised = min((limit.value for limit in limits if limit.rule == "max_slowdown"), default=None)
+        if promised is None or case.kind != "latency":
+            return None
+        if self._calibrated is None:
+            from pytest_perfq.store import Store, state
+
+            self._calibrated = {}
+            if state(self.settings.store).exists:
+                with Store.open(self.settings.store, readonly=True) as store:
+                    self._calibrated = store.calibrations(self.workbench.fingerprint(case.device).key)
+        found = self._calibrated.get(case.id)
+        if found is None:
+            return None
+        from pytest_perfq.report.seen import too_fine
+
+        return too_fine(promised, found.deviation)
 
     def _resumed(self, nodeid: str) -> dict[str, Any] | None:
         if not self.settings.resume:

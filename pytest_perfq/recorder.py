@@ -40,6 +40,7 @@ class Recorder:
         self._whole = True
         self._interrupted = False
         self._aged: float | None = None
+        self._seen: str | None = None
 
     def open(self, items: int | None = None) -> None:
         """Opens the store and begins a run in it, or takes up the unfinished one. Does nothing the second time. items: how
@@ -106,7 +107,7 @@ class Recorder:
             return
         self._interrupted = interrupted
         try:
-            self._aged = self._last_valid()
+            self._aged, self._seen = self._last_valid(), self._visible()
             if not interrupted:
                 if self._whole:
                     self._store.finish_run(self._run)
@@ -135,6 +136,20 @@ class Recorder:
         ]
         return self._store.last_valid(bad) if bad else None
 
+    def _visible(self) -> str | None:
+        """What slow-downs can be seen here, where somebody compares and the cases were calibrated."""
+        assert self._store is not None
+        timed = {one.case.id: one.fingerprint.key for one, _ in self._judged.values() if one.visits}
+        if self.settings.against is None and self.settings.vs is None:
+            return None
+        known = {machine: self._store.calibrations(machine) for machine in set(timed.values())}
+        found = [known[machine][name].deviation for name, machine in timed.items() if name in known[machine]]
+        if not found:
+            return None
+        from pytest_perfq.report.seen import range_seen
+
+        return range_seen(found, len(timed))
+
     def lines(self, width: int) -> list[str]:
         """The summary, one entry a line or block of lines; empty when nothing of ours ran."""
         from pytest_perfq.report.folding import wrap
@@ -157,6 +172,8 @@ class Recorder:
 
     def _sentences(self) -> list[str]:
         found = [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]
+        if self._seen is not None:
+            found.append(self._seen)
         if self._aged is not None and (days := (time.time() - self._aged) / 86400.0) >= 1.0:
             found.append(f"the last valid timing of cases without one is {days:.0f} {'day' if days < 1.5 else 'days'} old")
         improved = sum(verdict.status == "improved" for _, verdict in self._judged.values())

@@ -89,6 +89,22 @@ def ab(context: click.Context, /, how: str, everything: bool, **asked: Any) -> N
     context.exit(status)
 
 
+@perfq.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGUMENTS]...")
+@click.option("--visits", type=int, default=6, show_default=True, help="A/A visits of each case.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of every CPU backend, as --perf-threads.")
+@STORE
+def calibrate(words: tuple[str, ...], visits: int, threads: int | None, store: str) -> None:
+    """Find out what slow-downs can be seen here.
+
+    Visits every latency case beside itself in two fresh processes, in passes, and stores how far the two differ. Runs on this
+    machine then refuse a max_slowdown that nobody could see.
+    """
+    from pytest_perfq.cli import calibrate as calibrating
+
+    click.echo(calibrating.calibrate(words, visits, store, threads, width()))
+
+
 @perfq.command()
 @click.argument("run", default="last")
 @click.option("--format", "how", type=click.Choice(["table", "markdown"]), default="table", show_default=True)

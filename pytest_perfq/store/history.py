@@ -21,7 +21,7 @@ from pytest_perfq.errors import StoreError
 from pytest_perfq.store import encode, migrate, rows
 from pytest_perfq.store.database import connect, file_of, name_of, parse, telling
 from pytest_perfq.store.lock import lock_for
-from pytest_perfq.store.tables import blobs, fingerprints, records, runs
+from pytest_perfq.store.tables import blobs, calibrations, fingerprints, records, runs
 
 # Built once: making a statement costs more than running it.
 LAST_ATTEMPT = select(func.max(records.c.attempt)).where(
@@ -200,6 +200,23 @@ class Store:
         with telling(self.name, "read"), self._engine.begin() as connection:
             found: float | None = connection.execute(wanted).scalar()
         return found
+
+    def calibrate(self, found: Sequence[rows.Calibration]) -> None:
+        """Stores calibrations; older ones stay."""
+        values = [{name: getattr(one, name) for name in rows.Calibration.__dataclass_fields__} for one in found]
+        with telling(self.name, "write to"), self._engine.begin() as connection:
+            if values:
+                connection.execute(insert(calibrations), values)
+
+    def calibrations(self, machine: str | None = None) -> dict[str, rows.Calibration]:
+        """The latest calibration of every case on a machine (None: on any), by case id."""
+        wanted = select(calibrations).order_by(calibrations.c.recorded_s, calibrations.c.id)
+        if machine is not None:
+            wanted = wanted.where(calibrations.c.machine == machine)
+        names = rows.Calibration.__dataclass_fields__
+        with telling(self.name, "read"), self._engine.begin() as connection:
+            found = connection.execute(wanted).all()
+        return {row.case_id: rows.Calibration(**{name: row._mapping[name] for name in names}) for row in found}
 
     def cases(self) -> dict[str, str]:
         """Case id -> its last status, of all cases ever recorded, in order of id."""

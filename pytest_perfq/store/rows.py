@@ -40,6 +40,17 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How far A/A visits of a case differed on a machine. machine: key of the identity tier. deviation: SD of a visit, ln."""
+
+    recorded_s: float
+    machine: str
+    case_id: str
+    visits: int
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """One case in one run, as the columns of the records have it; None where it was not measured."""
 

@@ -4,6 +4,7 @@
     records       one row for each (run, item, attempt), with the numbers that SQL asks for in columns
     blobs         packed contents by digest: example ids and outcomes, which many records share
     fingerprints  machine and software by digest, which many records share
+    calibrations  how far A/A visits of a case differed on a machine, one row a calibration
 
 Names begin with `perfq_`, so that a store may live in a database beside other tables.
 """
@@ -95,4 +96,16 @@ records = Table(
     Column("original_outcomes", Text, ForeignKey("perfq_blobs.digest")),
     UniqueConstraint("run_id", "nodeid", "attempt", name="perfq_records_once"),
     Index("perfq_records_case", "case_id", "recorded_s"),
+)
+
+calibrations = Table(
+    "perfq_calibrations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("recorded_s", Double, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("case_id", Text, nullable=False),
+    Column("visits", Integer, nullable=False),
+    Column("deviation", Double, nullable=False),
+    Index("perfq_calibrations_case", "machine", "case_id"),
 )

@@ -105,7 +105,7 @@ def test_a_past_schema_is_upgraded_and_keeps_its_data(path):
             (step.version, step.name) for step in steps
         ]
         migrate.migrate(connection, "it", steps)
-    with pytest.raises(StoreError, match="has schema 2 and this version of pytest-perfq knows up to 1; upgrade pytest-perfq"):
+    with pytest.raises(StoreError, match="has schema 3 and this version of pytest-perfq knows up to 2; upgrade pytest-perfq"):
         Store.open(path)
 
 
@@ -130,7 +130,7 @@ def test_an_older_schema_is_not_read_without_the_right_to_upgrade_it(path):
     Store.open(path).close()
     sqlite3.connect(path, isolation_level=None).execute("DELETE FROM perfq_schema")
     with pytest.raises(
-        StoreError, match="has schema 0 and this version reads 1; a run of pytest that writes to it brings it up to date"
+        StoreError, match="has schema 0 and this version reads 2; a run of pytest that writes to it brings it up to date"
     ):
         Store.open(path, readonly=True)
 
