@@ -86,6 +86,10 @@ def varlen_attention_int8(qkv: Tensor, *others: Any, **named: Any) -> Tensor:
     return varlen_attention(qkv)
 
 
+def layer(x: Tensor, *others: Any, **named: Any) -> Tensor:
+    return x.new_empty(x.shape)
+
+
 def quantize(x: Tensor, scale: Tensor, zero: Tensor, levels: int) -> Tensor:
     return x.new_empty(x.shape, dtype=torch.uint8)
 
@@ -107,6 +111,7 @@ FAKES: tuple[Callable[..., Any], ...] = (
     linear_int8,
     add_layernorm_int8,
     varlen_attention_int8,
+    layer,
     quantize,
     dequantize,
 )

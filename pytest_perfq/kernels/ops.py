@@ -92,6 +92,25 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, ac
     return _perfq.linear(x, weight, bias, out_features, activation)
 
 
+def layer(
+    x: Tensor,
+    cu_seqlens: Tensor,
+    packed: Sequence[Tensor],
+    scales: Sequence[Tensor],
+    sums: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    norms: Sequence[Tensor],
+    heads: int,
+    scale: float,
+    attention_eps: float,
+    output_eps: float,
+    bits: str,
+    activation: str,
+) -> Tensor:
+    weights = list(packed), list(scales), list(sums), list(biases), list(norms)
+    return _perfq.layer(x, cu_seqlens, *weights, heads, scale, attention_eps, output_eps, bits, activation)
+
+
 def pack_weight_int8(weight: Tensor, bits: str) -> Tensor:
     return _perfq.pack_weight_int8(weight, bits)
 

@@ -103,6 +103,11 @@ class PackedLayer:
     output_norm: AddNorm
     scales: LayerScales | None
 
+    @property
+    def one_op(self) -> bool:
+        """Whether the operation `layer` computes it: in fp32, or in INT8 with a scale for each token."""
+        return self.scales is None and (self.qkv.int8 is None or self.qkv.int8.input is None)
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:

@@ -155,6 +155,34 @@ def linear_int8(
     return quantize(output, output_scale, output_zero, levels)
 
 
+def layer(
+    x: Tensor,
+    cu_seqlens: Tensor,
+    weights: Sequence[Tensor],
+    scales: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    norms: Sequence[Tensor],
+    heads: int,
+    scale: float,
+    attention_eps: float,
+    output_eps: float,
+    bits: str,
+    activation: str,
+) -> Tensor:
+    """x [T, H] -> [T, H]: a layer of the encoder. weights and biases: of qkv, out, up and down; scales: of int8 weights, none for
+    bits "fp32"; norms: weight and bias of the first and of the second."""
+
+    def multiply(at: int, x: Tensor, activation: str = "none") -> Tensor:
+        if bits == "fp32":
+            return linear(x, weights[at], biases[at], activation)
+        return linear_int8(x, weights[at], scales[at], biases[at], None, None, None, None, bits, activation)
+
+    attended = varlen_attention(multiply(0, x), cu_seqlens, heads, scale)
+    middle = add_layernorm(multiply(1, attended), x, None, norms[0], norms[1], attention_eps)
+    inner = multiply(2, middle, activation)
+    return add_layernorm(multiply(3, inner), middle, None, norms[2], norms[3], output_eps)
+
+
 def add_layernorm_int8(
     x: Tensor,
     residual: Tensor,

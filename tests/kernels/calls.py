@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from operands import bounds, integers, normal, one, right_padded, weight, weight_int8, zero
+from plain_layer import layer_weights
 
 LENGTHS, TOKENS = [9, 0, 1, 14], 24
 # Those that compute in float and could hide a NaN; with the argument to put one into.
@@ -40,6 +41,7 @@ def calls(kernels) -> dict[str, tuple]:
         "varlen_attention_int8": (
             integers(0, 127, TOKENS, 72, dtype=torch.uint8), bounds(LENGTHS), 3, 0.3, three[0][:2], three[1][:2], 127
         ),
+        "layer": (x, cu_seqlens, *layer_weights(kernels, 24, 40, "w8a7"), 3, 0.3, 1e-12, 1e-5, "w8a7", "gelu"),
         "quantize": (x, *static, 127),
         "dequantize": (levels[0], *static),
     }  # fmt: skip
@@ -57,5 +59,5 @@ NAMES = [
         "linear",
     ),
     *("pack_weight_int8", "linear_int8", "linear_int8 static", "linear_int8 to uint8", "add_layernorm_int8"),
-    *("varlen_attention_int8", "quantize", "dequantize"),
+    *("varlen_attention_int8", "layer", "quantize", "dequantize"),
 ]

@@ -45,3 +45,10 @@ def linear_int8(
     return reference.linear_int8(
         x, weight, weight_scale, bias, input_scale, input_zero, output_scale, output_zero, bits, activation
     )
+
+
+def layer(x, cu_seqlens, packed, scales, sums, biases, norms, heads, scale, attention_eps, output_eps, bits, activation):
+    assert all(torch.equal(total.long(), weight.long().sum(1)) for total, weight in zip(sums, packed, strict=bool(sums)))
+    assert bool(scales) == bool(sums) == (bits != "fp32")
+    ends = heads, scale, attention_eps, output_eps, bits, activation
+    return reference.layer(x, cu_seqlens, packed, scales, biases, norms, *ends)

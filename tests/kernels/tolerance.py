@@ -40,6 +40,9 @@ INT8_GELU = 6.5e-5
 INT8_GELU_NEAR, INT8_GELU_TAIL = 1e-5, 5.5e-6
 # (x - zero) scale: the difference is exact, or up to 255 scale u apart where it is multiplied out first. Per unit of scale.
 DEQUANTIZED = 255 * 2.0**-23
+# Two normalizations with weights up to 4 behind linears, each of whose errors they divide by the deviation of a row (about 2) and
+# multiply by a weight.
+LAYER = 6e-5
 # x / scale in float32, or x times a rounded 1 / scale: relative to the quotient, two roundings, and one to spare.
 QUOTIENT = 3 * 2.0**-23
 

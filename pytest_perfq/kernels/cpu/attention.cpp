@@ -28,21 +28,20 @@ struct Head {  // one head of one sequence
 };
 
 struct Buffers {
-  float *keys, *values, *queries, *scores, *out, *rows;
+  float *keys, *values, *scores, *out, *rows;
 };
 
 int64_t padded(int64_t count) { return round_up(count, kTileColumns); }
 
 Buffers buffers(int64_t length, int64_t size, bool bytes) {
   const int64_t keys = padded(length) * size, values = length * padded(size);
-  const int64_t queries = kPackedStep * size * 2, scores = kQueries * kScoreStep, out = kQueries * padded(size);
+  const int64_t scores = kQueries * kScoreStep, out = kQueries * padded(size);
   const int64_t rows = bytes ? 3 * length * size + kLanes : 0;
-  float* memory = static_cast<float*>(scratch(kScores, sizeof(float) * (keys + values + queries + scores + out + rows + 64)));
+  float* memory = static_cast<float*>(scratch(kScores, sizeof(float) * (keys + values + scores + out + rows + 64)));
   Buffers found;
   found.keys = memory;
   found.values = found.keys + keys;
-  found.queries = found.values + values;
-  found.scores = found.queries + queries;
+  found.scores = found.values + values;
   found.out = found.scores + scores;
   found.rows = found.out + out;
   return found;
@@ -67,12 +66,12 @@ Source source(const Attention& call, const Head& head, const Buffers& buffer) {
   return {buffer.rows, 3 * call.size, call.size};
 }
 
-// Panels [size][16] of keys and [length][16] of values, both zero-padded.
-void pack_head(const Source& from, int64_t length, int64_t size, const Buffers& buffer) {
+// Panels [size][16] of keys times `factor` and [length][16] of values, both zero-padded.
+void pack_head(const Source& from, int64_t length, int64_t size, float factor, const Buffers& buffer) {
   for (int64_t key = 0; key < padded(length); key += kLanes) {
     const int rows = static_cast<int>(larger(int64_t{0}, smaller(int64_t{kLanes}, length - key)));
     float* to = buffer.keys + key / kTileColumns * kTileColumns * size + key % kTileColumns;
-    pack_transposed(from.at + from.part + key * from.stride, from.stride, rows, size, 1.0f, to, kTileColumns);
+    pack_transposed(from.at + from.part + key * from.stride, from.stride, rows, size, factor, to, kTileColumns);
   }
   for (int64_t column = 0; column < padded(size); column += kTileColumns) {
     const int64_t width = smaller(int64_t{kTileColumns}, size - column);
@@ -90,9 +89,9 @@ void pack_head(const Source& from, int64_t length, int64_t size, const Buffers& 
 }
 
 // scores[r][0..keys) for one tile of queries; keys beyond the sequence get the lowest number.
-void score(const float* queries, int rows, const float* keys, int64_t count, int64_t size, float* scores) {
+void score(const float* queries, int64_t stride, int rows, const float* keys, int64_t count, int64_t size, float* scores) {
   for (int64_t key = 0; key < count; key += kTileColumns) {
-    tile_rows<true, false>(rows, queries, 0, keys + key * size, size, nullptr, scores + key, kScoreStep);
+    tile_rows<false, false>(rows, queries, stride, keys + key * size, size, nullptr, scores + key, kScoreStep);
   }
   for (int r = 0; r < rows; ++r) {
     for (int64_t key = count; key < padded(count); ++key) scores[r * kScoreStep + key] = kLowest;
@@ -129,15 +128,11 @@ float soften(float* scores, int64_t count, float& maximum_so_far, float& sum_so_
 void attend_block(const Attention& call, const Head& head, const Source& from, const Buffers& buffer, int64_t q, int rows) {
   const int64_t width = padded(call.size);
   const Tiles tiles(rows);
-  for (int64_t t = 0; t < tiles.count; ++t) {
-    pack_transposed(from.at + (q + tiles.begin(t)) * from.stride, from.stride, tiles.size(t), call.size, call.scale * kLog2E,
-                    buffer.queries + t * kPackedStep * call.size, kPackedStep);
-  }
   float tops[kQueries], sums[kQueries];
   for (int64_t key = 0; key < head.length; key += kChunk) {
     const int64_t count = smaller(kChunk, head.length - key);
     for (int64_t t = 0; t < tiles.count; ++t) {
-      score(buffer.queries + t * kPackedStep * call.size, tiles.size(t), buffer.keys + key * call.size, count, call.size,
+      score(from.at + (q + tiles.begin(t)) * from.stride, from.stride, tiles.size(t), buffer.keys + key * call.size, count, call.size,
             buffer.scores + tiles.begin(t) * kScoreStep);
     }
     for (int r = 0; r < rows; ++r) {
@@ -165,13 +160,10 @@ void attend_block(const Attention& call, const Head& head, const Source& from, c
   for (int r = 0; r < rows; ++r) {
     float* row = buffer.out + r * width;
     const Vec share = all(1.0f / sums[r]);
-    for (int64_t j = 0; j < width; j += kLanes) store(row + j, load(row + j) * share);
     const int64_t at = ((head.first + q + r) * call.heads + head.head) * call.size;
-    if (call.out) {
-      memcpy(call.out + at, row, sizeof(float) * call.size);
-    } else {
-      quantize_row(row, call.size, call.out_as, call.out8 + at);
-    }
+    float* to = call.out ? call.out + at : row;
+    for (int64_t j = 0; j < call.size; j += kLanes) store(to + j, load(row + j) * share);
+    if (!call.out) quantize_row(row, call.size, call.out_as, call.out8 + at);
   }
 }
 
@@ -225,7 +217,7 @@ void run_shares(const Attention& call, int64_t begin, int64_t end, int64_t share
         if (middle < from || middle >= to) continue;  // a unit belongs to the share that its middle falls into
         if (!packed) {
           source_of_head = source(call, head, buffer);
-          pack_head(source_of_head, length, call.size, buffer);
+          pack_head(source_of_head, length, call.size, call.scale * kLog2E, buffer);
           packed = true;
         }
         attend(call, head, source_of_head, buffer, q, stop);

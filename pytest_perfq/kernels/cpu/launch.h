@@ -16,7 +16,7 @@ struct Workers {
 
 // At least `bytes` of memory of the calling thread, 64-byte aligned, kept until the thread ends. Two calls with one slot
 // give the same memory. Throws std::bad_alloc.
-enum Slot { kInputs, kPanel, kScores, kSlots };
+enum Slot { kInputs, kPanel, kScores, kLayer, kSlots };
 void* scratch(Slot slot, size_t bytes);
 
 enum class Activation { kNone, kRelu, kTanh, kGelu, kGeluTanh };
@@ -90,6 +90,30 @@ struct AddLayerNorm {
   float eps;
 };
 
+struct LayerLinear {  // `weight` or, in INT8, the next three
+  const float* weight;
+  const int8_t* weight8;
+  const float* scale;
+  const int32_t* sum;
+  const float* bias;
+};
+struct LayerNorm {
+  const float *weight, *bias;
+  float eps;
+};
+struct Layer {
+  const float* x;             // [tokens, heads * size]
+  float* y;                   // [tokens, heads * size]
+  const int32_t* cu_seqlens;  // [sequences + 1]
+  int64_t sequences, heads, size, inner;
+  LayerLinear qkv, out, up, down;
+  LayerNorm attention_norm, output_norm;
+  float scale;  // of attention
+  bool int8;
+  Bits bits;
+  Activation activation;
+};
+
 struct EmbedLayerNorm {
   const int64_t *input_ids, *token_type_ids;  // [batch, seq]; the second may be null
   const int32_t* index;                       // [rows]
@@ -131,6 +155,7 @@ struct Kernels {
   void (*linear_int8)(const LinearInt8&, const Workers&);
   void (*attention)(const Attention&, const Workers&);
   void (*add_layernorm)(const AddLayerNorm&, const Workers&);
+  void (*layer)(const Layer&, const Workers&);
   // The first token whose id, type or position is out of range, or -1.
   int64_t (*embed_layernorm)(const EmbedLayerNorm&, const Workers&);
   void (*pool)(const Pool&, const Workers&);

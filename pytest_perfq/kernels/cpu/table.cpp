@@ -10,7 +10,8 @@ namespace PERFQ_ISA {
 
 extern const Kernels kernels;
 const Kernels kernels = {
-    PERFQ_TEXT(PERFQ_ISA), linear, linear_int8, attention, add_layernorm, embed_layernorm, pool, restore, quantize, dequantize,
+    PERFQ_TEXT(PERFQ_ISA), linear, linear_int8, attention, add_layernorm, layer, embed_layernorm, pool, restore,
+    quantize, dequantize,
 };
 
 }  // namespace PERFQ_ISA

@@ -28,6 +28,13 @@ STABLE_TORCH_LIBRARY(perfq, m) {
   // x [T, K], packed weight -> activation(x weight' + bias), [T, N].
   m.def("linear(Tensor x, Tensor weight, Tensor? bias, SymInt out_features, str activation) -> Tensor");
 
+  // One layer as one op: what linear (in bits "fp32"; else linear_int8 with a scale a row), varlen_attention and add_layernorm
+  // give one after the other. packed and biases: of the linears qkv, out, up and down; scales and sums: their weight_scale and
+  // weight_sum, empty in fp32; norms: weight and bias of the one after attention, then of the one after the layer.
+  m.def(
+      "layer(Tensor x, Tensor cu_seqlens, Tensor[] packed, Tensor[] scales, Tensor[] sums, Tensor[] biases, Tensor[] norms, "
+      "int heads, float scale, float attention_eps, float output_eps, str bits, str activation) -> Tensor");
+
   // INT8. A uint8 tensor holds round(x / scale) + zero, within 0..255 (a8) or 0..127 (a7); weights are symmetric.
   // weight [N, K] int8 -> the layout `linear_int8` reads for these bits, flat.
   m.def("pack_weight_int8(Tensor weight, str bits) -> Tensor");

@@ -1,0 +1,90 @@
+"""layer: bit for bit what its ops give one after the other, and in fp32 the oracle's."""
+
+import pytest
+import tolerance
+import torch
+from operands import BATCHES, bounds, normal, refused
+from plain_layer import biases_and_norms, layer_matrices, layer_weights
+
+from pytest_perfq.kernels import reference
+from pytest_perfq.kernels.bits import BITS
+
+ALL = ["fp32", *sorted(BITS)]
+# Beside those of every op: rows of one call that the layer takes in several groups, and one row longer than a group.
+LONG = [[200, 200, 200, 0, 150], [3, 700, 1]]
+ENDS = (1e-12, 1e-5)  # eps of the two normalizations
+
+
+def one_by_one(kernels, x, cu_seqlens, weights, heads, scale, bits, activation):
+    packed, scales, sums, biases, norms = weights
+
+    def multiply(at, x, bias, activation="none"):
+        if bits == "fp32":
+            return kernels.linear(x, packed[at], bias, len(biases[at]), activation)
+        return kernels.linear_int8(x, packed[at], scales[at], sums[at], bias, None, None, None, None, bits, activation)
+
+    attended = kernels.varlen_attention(multiply(0, x, biases[0]), cu_seqlens, heads, scale)
+    middle = kernels.add_layernorm(multiply(1, attended, None), x, biases[1], *norms[:2], ENDS[0])
+    inner = multiply(2, middle, biases[2], activation)
+    return kernels.add_layernorm(multiply(3, inner, None), middle, biases[3], *norms[2:], ENDS[1])
+
+
+@pytest.mark.parametrize("bits", ALL)
+@pytest.mark.parametrize("lengths", [*BATCHES, *LONG], ids=str)
+def test_it_is_its_ops_one_after_the_other(lengths, bits, isa, kernels):
+    cu_seqlens, weights = bounds(lengths), layer_weights(kernels, 40, 70, bits)
+    x = normal(sum(lengths), 40)
+    wanted = one_by_one(kernels, x, cu_seqlens, weights, 5, 0.35, bits, "gelu")
+    assert torch.equal(kernels.layer(x, cu_seqlens, *weights, 5, 0.35, *ENDS, bits, "gelu"), wanted)
+
+
+@pytest.mark.parametrize("activation", ["gelu_tanh", "relu"])
+@pytest.mark.parametrize(("hidden", "heads", "inner"), [(8, 1, 1), (64, 2, 33), (384, 12, 1536)])
+def test_it_is_the_oracles(hidden, heads, inner, activation, isa, kernels):
+    lengths = [9, 0, 1, 14]
+    x, cu_seqlens = normal(sum(lengths), hidden), bounds(lengths)
+    (matrices, _), (biases, norms) = layer_matrices(hidden, inner, "fp32"), biases_and_norms(hidden, inner)
+    got = kernels.layer(x, cu_seqlens, *layer_weights(kernels, hidden, inner, "fp32"), heads, 0.3, *ENDS, "fp32", activation)
+    doubled = [[one.double() for one in some] for some in (matrices, [], biases, norms)]
+    wanted = reference.layer(x.double(), cu_seqlens, *doubled, heads, 0.3, *ENDS, "fp32", activation)
+    tolerance.close(got, wanted, tolerance.LAYER)
+
+
+def test_threads_do_not_change_it(isa, kernels):
+    cu_seqlens, weights, x = bounds([300, 40, 300]), layer_weights(kernels, 64, 96, "w8a7"), normal(640, 64)
+    before, outputs = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            outputs.append(kernels.layer(x, cu_seqlens, *weights, 2, 0.2, *ENDS, "w8a7", "gelu"))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(outputs[0], other) for other in outputs[1:])
+
+
+def test_what_does_not_fit_is_refused(kernels):
+    cu_seqlens, x = bounds([4, 3]), normal(7, 24)
+    packed, scales, sums, biases, norms = layer_weights(kernels, 24, 40, "w7a7")
+    names = ("x", "cu_seqlens", "packed", "scales", "sums", "biases", "norms", "heads", "scale", "bits", "activation")
+    good = dict(zip(names, (x, cu_seqlens, packed, scales, sums, biases, norms, 3, 0.3, "w7a7", "gelu"), strict=True))
+
+    def refuse(*words, **places):
+        call = {**good, **places}
+        ends = call.pop("bits"), call.pop("activation")
+        refused(lambda: kernels.layer(*call.values(), *ENDS, *ends), "layer", *words)
+
+    refuse("cu_seqlens", 6, 7, cu_seqlens=bounds([3, 3]))
+    refuse("packed", 3, 4, packed=packed[:3])
+    refuse("scales", 0, 4, scales=[])
+    refuse("scales", 4, 0, bits="fp32")
+    refuse("sums", 5, 4, sums=[*sums, sums[0]])
+    refuse("biases", 71, 72, biases=[biases[0][:71], *biases[1:]])
+    refuse("norms", 23, 24, norms=[*norms[:3], norms[3][:23]])
+    refuse("packed", packed[0].numel(), packed=[packed[0], packed[0], *packed[2:]])
+    refuse("scales", 24, 72, scales=[scales[1], *scales[1:]])
+    refuse("sums", 24, 72, sums=[sums[1], *sums[1:]])
+    refuse("heads", 0, heads=0)
+    refuse("features", 72, 5, heads=5)
+    refuse("head", 6, 8, heads=4)
+    refuse("w3a3", "w8a7", bits="w3a3")
+    refuse("silu", "gelu", activation="silu")
