@@ -124,11 +124,16 @@ def list_(what: str, folder: str, store: str) -> None:
 
 
 @perfq.command()
-@click.argument("case")
+@click.argument("case", required=False)
+@click.option("--changes", is_flag=True, help="Name the runs between which the level changed; without a CASE, of all cases.")
 @STORE
-def history(case: str, store: str) -> None:
-    """One case over all runs."""
-    click.echo(show.history(case, store, width()))
+def history(case: str | None, changes: bool, store: str) -> None:
+    """One case over all runs, or where its level changed."""
+    from pytest_perfq.cli import history as looking_back
+
+    if case is None and not changes:
+        raise click.UsageError("name a CASE, or ask for the --changes of all")
+    click.echo(looking_back.changed(case, store, width()) if changes else looking_back.history(str(case), store, width()))
 
 
 @perfq.command()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_perfq import baselines
-from pytest_perfq.cli.nearest import unknown_case
 from pytest_perfq.cli.source import exported, is_folder
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.finding import FAILED, STATUSES, Finding, Verdict
@@ -20,13 +19,13 @@ from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import GAP, Column, render
 from pytest_perfq.report.markdown import model_card
 from pytest_perfq.report.order import in_walk, natural, parts, stem
-from pytest_perfq.report.terminal import digits, summary
+from pytest_perfq.report.terminal import summary
 
 if TYPE_CHECKING:
     from pytest_perfq.store import Run
 
 
-def _when(seconds: float) -> str:
+def when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
@@ -34,7 +33,7 @@ def _counts(statuses: dict[str, int]) -> str:
     return ", ".join(f"{statuses[status]} {status}" for status in STATUSES if statuses.get(status)) or "nothing"
 
 
-def _revision(revision: str | None, dirty: bool | None) -> str:
+def revision(revision: str | None, dirty: bool | None) -> str:
     return "" if revision is None else revision[:10] + ("+" if dirty else "")
 
 
@@ -105,9 +104,9 @@ def _runs(runs: Sequence[Run], width: int) -> str:
     rows = [
         [
             run.id,
-            _when(run.started_s),
+            when(run.started_s),
             "unfinished" if run.finished_s is None else "finished",
-            _revision(run.revision, run.dirty),
+            revision(run.revision, run.dirty),
             run.machine or "",
             _counts(run.statuses),
         ]
@@ -130,7 +129,7 @@ def baselines_in(folder: str, width: int) -> str:
             statuses[found.status(case_id)] = statuses.get(found.status(case_id), 0) + 1
         visits = [found.line(case_id)["visits"] for case_id in found if found.line(case_id)["visits"]]
         rows.append([
-            str(path), _age(time.time() - found.created_s), _when(found.created_s), _revisions(found), str(len(found)),
+            str(path), _age(time.time() - found.created_s), when(found.created_s), _revisions(found), str(len(found)),
             str(min(visits)) if visits else "", _counts(statuses),
         ])  # fmt: skip
     columns = (
@@ -155,47 +154,7 @@ def _age(seconds: float) -> str:
 def _revisions(baseline: baselines.Baseline) -> str:
     """The revisions that its cases were measured at; a + marks uncommitted changes."""
     stacks = [machine["stack"] for machine in baseline.meta["machines"].values()]
-    return ", ".join(sorted({_revision(one.get("revision"), one.get("dirty")) for one in stacks} - {""}))
-
-
-def history(case: str, store: str, width: int) -> str:
-    """One case over all runs of the store."""
-    from pytest_perfq.store import Store
-
-    with Store.open(store, readonly=True) as opened:
-        points = opened.history(case)
-        if not points:
-            raise unknown_case(case, opened.cases(), opened.name)
-    columns = (
-        Column("run", right=False),
-        Column("recorded", right=False, spare=3),
-        Column("revision", right=False, spare=1),
-        Column("machine", right=False, spare=2),
-        Column("p50 ms"),
-        Column("p95 ms"),
-        Column("speed-up"),
-        Column("metric", right=False),
-        Column("score"),
-        Column("drop"),
-        Column("status", right=False),
-    )
-    rows = [
-        [
-            one.run_id,
-            _when(one.recorded_s),
-            _revision(one.revision, one.dirty),
-            one.machine or "",
-            digits(one.p50_ms),
-            digits(one.p95_ms),
-            "" if one.speedup is None else f"{one.speedup:.2f}x",
-            one.metric or "",
-            "" if one.score is None else f"{one.score:.4f}",
-            "" if one.drop is None else f"{one.drop:+.4f}",
-            one.status,
-        ]
-        for one in points
-    ]
-    return render(columns, rows, width, case)
+    return ", ".join(sorted({revision(one.get("revision"), one.get("dirty")) for one in stacks} - {""}))
 
 
 def export(run: str, how: str, store: str) -> str:
