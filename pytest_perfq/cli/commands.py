@@ -110,7 +110,7 @@ def calibrate(words: tuple[str, ...], visits: int, threads: int | None, store: s
 @click.option("--format", "how", type=click.Choice(["table", "markdown"]), default="table", show_default=True)
 @STORE
 def report(run: str, how: str, store: str) -> None:
-    """Show a run or a baseline: a table, or markdown for a model card."""
+    """Show a run or a baseline: table or model card."""
     click.echo(show.report(run, how, store, width()))
 
 

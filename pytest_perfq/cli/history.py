@@ -103,8 +103,6 @@ def changed(case: str | None, store: str, width: int) -> str:
         Column("was"),
         Column("is"),
         Column("change"),
-        Column("last run before", right=False, spare=3),
-        Column("first run after", right=False, spare=3),
         Column("revisions", right=False, spare=1),
     )
     rows = [
@@ -114,8 +112,6 @@ def changed(case: str | None, store: str, width: int) -> str:
             f"{digits(one.change.before)} ms",
             f"{digits(one.change.after)} ms",
             f"{one.change.effect:+.1%}",
-            one.before.run_id,
-            one.after.run_id,
             f"{revision(one.before.revision, one.before.dirty)}..{revision(one.after.revision, one.after.dirty)}",
         ]
         for one in found
@@ -126,7 +122,8 @@ def changed(case: str | None, store: str, width: int) -> str:
 def _confirm(step: Step) -> str:
     """What tells a change of the code from one of the machine."""
     before, after = step.before.revision, step.after.revision
+    runs = f"{step.case_id}: between the runs {step.before.run_id} and {step.after.run_id}"
     if before is None or after is None or before == after:
-        return f"{step.case_id}: both runs are of one revision, so that the machine or the software under it has changed"
+        return f"{runs}, which are of one revision: the machine or the software under it has changed"
     between = f"{before[:10]} {after[:10]}"
-    return f"confirm it: perfq ab {between}; find the commit: perfq bisect '{step.case_id}' {between}"
+    return f"{runs}; confirm it: perfq ab {between}; find the commit: perfq bisect '{step.case_id}' {between}"

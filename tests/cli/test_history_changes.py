@@ -45,16 +45,17 @@ def test_a_step_is_named_with_its_runs_revisions_and_what_confirms_it(store, com
     change = float(re.search(r"([+-]\d+\.\d)%", row)[1])
     assert abs(change - 10.0) < 1.0
     assert f"{OLD[:10]}..{NEW[:10]}" in row
-    assert f"confirm it: perfq ab {OLD[:10]} {NEW[:10]}; find the commit: perfq bisect 'squad/bert/ort@cpu/" in out
+    assert f"; confirm it: perfq ab {OLD[:10]} {NEW[:10]}; find the commit: perfq bisect 'squad/bert/ort@cpu/" in out
     with Store.open(store, readonly=True) as opened:
         found = [one.run_id for one in opened.history(latency(0).case.id)]
-    assert found[7] in row and found[8] in row  # the last run of the old level, the first of the new
+    # The last run of the old level, the first of the new.
+    assert f": between the runs {found[7]} and {found[8]}; confirm it: perfq ab" in out
 
 
 def test_a_step_within_one_revision_is_the_machines(store, command):
     runs(store, [5.0] * 7 + [6.0] * 7)
     _, out, _ = command("history", "--changes", "--store", str(store))
-    assert "both runs are of one revision, so that the machine or the software under it has changed" in out
+    assert ", which are of one revision: the machine or the software under it has changed" in out
 
 
 def test_a_level_history_and_a_short_one_have_no_change(store, command):
