@@ -12,13 +12,16 @@ from pytest_perfq.core.rules import RULES, Rules
 MIN_CASES = 8
 # Chance that cases without a common shift are said to have one.
 ALPHA = 0.01
-# Share of the cases that must lie nearer to the shift than to none; otherwise the suite moved in parts.
-MIN_SHARE = 0.6
+# Share of the cases that must have moved to the same side; of fewer it is not the suite that moved.
+MIN_SHARE = 0.65
+# Share of the cases within half their median distance of the shift: a quarter where they moved alike, next to none where a part
+# of them moved and the median lies in between.
+MIN_NEAR = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """size: ln, positive is slower. share: of the cases that lie within half the size of it. rest: ln ratio by case name with
+    """size: ln, positive is slower. share: of the cases that moved to the same side. rest: ln ratio by case name with
     the size taken out."""
 
     size: float
@@ -29,14 +32,19 @@ class Shift:
 def machine_shift(values: Mapping[str, float], rules: Rules = RULES) -> Shift | None:
     """The common shift of ln(now / then) by case name; None where there is none over the floor.
 
-    The size is the median, which a minority of changed cases does not move; the cases must leave zero on the same side by a
-    sign test and mostly lie near it. A change of the code that slows every case alike looks the same: side by side decides.
+    The size is the median, which a minority of changed cases does not move. Visits that are noisier than the shift is large do
+    not hide it, since the cases' sides of zero show it. A change of the code that slows every case alike looks the same: side
+    by side decides.
     """
-    size = stats.median(list(values.values())) if len(values) >= MIN_CASES else 0.0
+    moved = list(values.values())
+    size = stats.median(moved) if len(moved) >= MIN_CASES else 0.0
     if abs(size) <= rules.bar():
         return None
-    same_side = sum(value * size > 0.0 for value in values.values())
-    share = sum(abs(value - size) <= abs(size) / 2.0 for value in values.values()) / len(values)
-    if stats.binomial_upper(same_side, len(values), 0.5) * 2.0 > ALPHA or share < MIN_SHARE:
+    same_side = sum(value * size > 0.0 for value in moved)
+    distances = [abs(value - size) for value in moved]
+    half = stats.median(distances) / 2.0
+    near = sum(one <= half for one in distances)
+    by_chance = 2.0 * stats.binomial_upper(same_side, len(moved), 0.5) > ALPHA
+    if by_chance or same_side < MIN_SHARE * len(moved) or near < MIN_NEAR * len(moved):
         return None
-    return Shift(size, share, {name: value - size for name, value in values.items()})
+    return Shift(size, same_side / len(moved), {name: value - size for name, value in values.items()})

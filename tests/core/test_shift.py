@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_perfq.core.rules import RULES
-from pytest_perfq.core.shift import MIN_CASES, machine_shift
+from pytest_perfq.core.shift import MIN_CASES, MIN_SHARE, machine_shift
 
 
 def day(shift, cases=60, sd=0.01, seed=0):
@@ -36,8 +36,16 @@ def test_a_slow_case_stands_out_of_a_slow_day():
 
 
 def test_a_suite_that_moved_in_parts_has_no_common_shift():
-    parts = {str(case): value for case, value in enumerate(np.geomspace(0.012, 1.0, 41))}
+    parts = {**day(0.0, cases=31, seed=1), **{f"moved{case}": value for case, value in day(0.2, cases=31, seed=2).items()}}
     assert machine_shift(parts) is None
+    # Two in five that moved do not take the others with them.
+    assert machine_shift({name: value for index, (name, value) in enumerate(parts.items()) if index < 50}) is None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_shift_smaller_than_the_noise_is_found_by_the_sides(seed):
+    found = machine_shift(day(-0.04, cases=200, sd=0.05, seed=seed))
+    assert found.size == pytest.approx(-0.04, abs=0.015) and found.share == pytest.approx(0.79, abs=0.1)
 
 
 def test_too_few_cases_cannot_have_moved_alike():
@@ -55,5 +63,5 @@ def test_what_is_taken_out_is_the_same_for_all(values, more):
     named = {str(case): value + more for case, value in enumerate(values)}
     found = machine_shift(named)
     if found is not None:
-        assert abs(found.size) > math.log1p(RULES.floor) and 0.6 <= found.share <= 1.0
+        assert abs(found.size) > math.log1p(RULES.floor) and MIN_SHARE <= found.share <= 1.0
         assert {name: value - found.size for name, value in named.items()} == pytest.approx(found.rest)
