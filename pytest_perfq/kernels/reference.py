@@ -169,8 +169,8 @@ def layer(
     bits: str,
     activation: str,
 ) -> Tensor:
-    """x [T, H] -> [T, H]: a layer of the encoder. weights and biases: of qkv, out, up and down; scales: of int8 weights, none for
-    bits "fp32"; norms: weight and bias of the first and of the second."""
+    """x [T, H] -> [T, H]: a layer of the encoder. weights and biases: of qkv, out, up and down; scales: of int8 weights,
+    none in "fp32"; norms: weight and bias of the first and of the second."""
 
     def multiply(at: int, x: Tensor, activation: str = "none") -> Tensor:
         if bits == "fp32":
