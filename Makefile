@@ -24,9 +24,10 @@ bench: setup
 	$(BIN)/python -m pytest suites/test_smoke.py --perf-gpu=auto --perf-time=500ms -q
 	$(BIN)/python -m pytest suites/test_native.py -k test_synthetic --perf-gpu=auto --perf-time=500ms -q
 
-# What the plugin costs, then the native encoder beside its peers.
+# What the plugin costs, how often its verdicts are wrong, then the native encoder beside its peers.
 speed: setup
 	$(BIN)/python tests/speed.py
+	$(BIN)/python tests/error_rates.py
 	$(BIN)/python tests/speed_native.py
 
 # The native kernels, built ahead of their first use and kept in the cache.

@@ -1,0 +1,254 @@
+"""How often our verdicts are wrong, and how often those of other tools on the same recorded timings. Seeded; part of `make speed`.
+
+    python tests/error_rates.py
+
+Two sources of noise: normal visits of a given SD, and visits of unchanged programs recorded on a busy machine (recorded.py), drawn
+with replacement. What decides is pytest_perfq.core.stages itself, driven pass by pass as a run drives it. Figures join those of
+speed.py in .perfq/speed.json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recorded import Recorded
+from rival_rules import RIVALS, shares
+
+from pytest_perfq.core.shift import machine_shift
+from pytest_perfq.core.stages import RULES, confirm, screen
+
+ROOT = Path(__file__).resolve().parents[1]
+CASES, SLOWER = 200, 10
+SUITES = 600
+# A side of a visit ends at so many rounds, or after so long where calls are slow; a fixed time a configuration is what others spend.
+MOST_ROUNDS, SIDE_S, CONFIGURATION_S = 60, 0.5, 15.0
+# Draws visits of a case: (case, how many) -> ln ratios.
+Draw = Callable[[int, int], Any]
+
+
+@dataclass
+class Tally:
+    """What became of the cases of many suites. alarmed: suites with any alarm on an unchanged case."""
+
+    suites: int = 0
+    alarmed: int = 0
+    unchanged: int = 0
+    undecided: int = 0
+    visits: int = 0
+    slower: int = 0
+    caught: int = 0
+
+    def add(self, statuses: list[str], visits: list[int], slower: int) -> None:
+        clean = statuses[slower:]
+        self.suites += 1
+        self.alarmed += "regressed" in clean
+        self.unchanged += len(clean)
+        self.undecided += clean.count("inconclusive")
+        self.visits += sum(visits[slower:])
+        self.slower += slower
+        self.caught += statuses[:slower].count("regressed")
+
+
+def passes(draw: Draw, count: int, nominated: list[bool] | None = None) -> tuple[list[str], list[int]]:
+    """Statuses and visits of a suite of `count` cases measured side by side; nominated: by a stored baseline, in place of the screen."""
+    statuses, visits = ["ok"] * count, [0] * count
+    if nominated is None:
+        first, last = RULES.screen_visits
+        drawn = {str(case): draw(case, last).tolist() for case in range(count)}
+        values = {name: own[:first] for name, own in drawn.items()}
+        found = screen(values)
+        while undecided := [name for name, one in found.items() if not one.decided]:
+            values.update({name: drawn[name][: len(values[name]) + 1] for name in undecided})
+            found = screen(values)
+        for name, one in found.items():
+            statuses[int(name)], visits[int(name)] = one.status, one.visits
+        nominated = [status == "suspect" for status in statuses]
+    suspects = [case for case in range(count) if nominated[case]]
+    # Looks never see what comes after them, so that all visits can be drawn at once.
+    fresh = {str(case): draw(case, RULES.noisy_looks[-1]).tolist() for case in suspects}
+    for name, one in confirm(fresh, len(suspects)).items() if suspects else ():
+        statuses[int(name)] = one.status
+        visits[int(name)] += one.visits
+    return statuses, visits
+
+
+def normal(dice: np.random.Generator, sd: float, by: float = 0.0) -> Draw:
+    """Visits of this SD; the first SLOWER cases slower by a fraction."""
+    return lambda case, count: dice.normal(math.log1p(by) if case < SLOWER else 0.0, sd, count)
+
+
+def resampled(dice: np.random.Generator, pools: list[Any], by: float = 0.0) -> Draw:
+    """Recorded visits of unchanged programs, a pool of them for each case in turn."""
+    return lambda case, count: dice.choice(pools[case % len(pools)], count) + (math.log1p(by) if case < SLOWER else 0.0)
+
+
+def tally(draws: Callable[[int], Draw], suites: int, slower: int = 0) -> Tally:
+    total = Tally()
+    for suite in range(suites):
+        statuses, visits = passes(draws(suite), CASES)
+        total.add(statuses, visits, slower)
+    return total
+
+
+# ---- a stored baseline of another day
+
+DRIFT = 0.08
+# An anchor of a similar kind, timed call by call beside the case, leaves so much of a visit's noise on each day.
+ANCHOR_SD = 0.023
+
+
+def stored(dice: np.random.Generator, pools: list[Any], by: float) -> list[bool]:
+    """Which cases a screen of anchored visits against those of another day nominates, its shift of the machine taken out."""
+    drift, last = dice.uniform(-DRIFT, DRIFT), RULES.screen_visits[1]
+    draw = resampled(dice, pools, by)
+    days = [np.array([draw(case, last) for case in range(CASES)]) + dice.normal(0, ANCHOR_SD, (CASES, last)) for _ in range(2)]
+    # The slow-down is in the visits of the second day alone.
+    days[0][:SLOWER] -= math.log1p(by)
+    moved = days[1] - days[0] + drift
+    first = RULES.screen_visits[0]
+    shift = machine_shift({str(case): float(moved[case, :first].mean()) for case in range(CASES)})
+    moved -= shift.size if shift else 0.0
+    # All six visits at once give what pass by pass would: a look does not see what comes after it.
+    found = screen({str(case): moved[case].tolist() for case in range(CASES)})
+    return [found[str(case)].status == "suspect" for case in range(CASES)]
+
+
+def drifted(one_process: list[Any], two_processes: list[Any], by: float, suites: int) -> Tally:
+    total = Tally()
+    for suite in range(suites):
+        dice = np.random.default_rng([3, suite])
+        nominated = stored(dice, one_process, by)
+        statuses, visits = passes(resampled(dice, two_processes, by), CASES, nominated)
+        total.add(statuses, visits, SLOWER if by else 0)
+    return total
+
+
+# ---- the table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row. goal: None for what is not ours."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None
+    better: str = "smaller"
+
+    def line(self) -> str:
+        """For a person."""
+        shown = f"{self.name:<76}{self.value:>8.3f} {self.unit:<6}"
+        if self.goal is None:
+            return shown
+        met = self.value >= self.goal if self.better == "larger" else self.value <= self.goal
+        return f"{shown} goal {self.goal:g}{'' if met else '   MISSED'}"
+
+    def plain(self) -> dict[str, object]:
+        return {"name": self.name, "value": round(self.value, 5), "unit": self.unit, "better": self.better, "goal": self.goal}
+
+
+def simulated(_: Recorded) -> list[Figure]:
+    """Normal visits of SD 2.3 %."""
+    found = []
+    for by, goal in ((0.03, 0.8), (0.05, 0.95), (0.10, 1.0)):
+        total = tally(lambda suite, by=by: normal(np.random.default_rng([1, suite]), 0.023, by), 60, SLOWER)  # type: ignore[misc]
+        found.append(
+            Figure(f"verdicts: +{by:.0%} caught, visit SD 2.3 %", total.caught / total.slower, "share", goal, "larger")
+        )
+    return found
+
+
+# What visits may be like: title, whether the sides are two processes, whether both have one core.
+KINDS = (("one process", False, False), ("two processes on one core", True, True), ("two processes on any core", True, False))
+
+
+def measured(recorded: Recorded) -> list[Figure]:
+    """Recorded visits, a third of the suites of each kind."""
+    found, alarmed, suites = [], 0, 0
+    for title, two, pinned in KINDS:
+        pools = [recorded.pool(case, two=two, pinned=pinned) for case in range(len(recorded.names))]
+        clean = tally(lambda suite, own=pools: resampled(np.random.default_rng([2, suite]), own), SUITES // len(KINDS))  # type: ignore[misc]
+        alarmed, suites = alarmed + clean.alarmed, suites + clean.suites
+        deviation = statistics.fmean(float(pool.std()) for pool in pools)
+        found += [
+            Figure(f"verdicts: SD of a recorded visit; {title}", 100 * deviation, "%", None),
+            *_kind(recorded, title, clean),
+        ]
+        for by in (0.03, 0.05, 0.10):
+            slow = tally(lambda suite, own=pools, by=by: resampled(np.random.default_rng([4, suite]), own, by), 20, SLOWER)  # type: ignore[misc]
+            alarmed, suites = alarmed + slow.alarmed, suites + slow.suites
+            found.append(Figure(f"verdicts: +{by:.0%} caught; {title}", slow.caught / slow.slower, "share", None, "larger"))
+    return [Figure(f"verdicts: any false alarm in {CASES} cases, {suites} suites", 100 * alarmed / suites, "%", 1.0), *found]
+
+
+def _kind(recorded: Recorded, title: str, clean: Tally) -> list[Figure]:
+    visits = clean.visits / clean.unchanged
+    each = [min(MOST_ROUNDS * recorded.round_s(case), SIDE_S) for case in range(len(recorded.names))]
+    undecided = Figure(f"verdicts: inconclusive unchanged cases; {title}", 100 * clean.undecided / clean.unchanged, "%", 2.0)
+    return [
+        undecided,
+        Figure(f"verdicts: visits of a clean case; {title}", visits, "", None),
+        Figure(
+            f"verdicts: clean case over {CONFIGURATION_S:g} s, as recorded; {title}",
+            visits * 2 * statistics.fmean(each) / CONFIGURATION_S,
+            "x",
+            0.3,
+        ),
+        Figure(
+            f"verdicts: clean case over {CONFIGURATION_S:g} s, of slow programs; {title}",
+            visits * 2 * SIDE_S / CONFIGURATION_S,
+            "x",
+            0.3,
+        ),
+    ]
+
+
+def of_another_day(recorded: Recorded) -> list[Figure]:
+    """Stored baselines: visits of two days, nominated cases confirmed side by side."""
+    one, both = ([recorded.pool(case, two=two, pinned=two) for case in range(len(recorded.names))] for two in (False, True))
+    unchanged, slower = (drifted(one, both, by, 90) for by in (0.0, 0.05))
+    alarms, caught = unchanged.alarmed + slower.alarmed, slower.caught / slower.slower
+    return [
+        Figure("verdicts: stored baseline, drift of +-8 %: suites of 180 with a false alarm", alarms, "suites", 0.0),
+        Figure("verdicts: stored baseline, drift of +-8 %: +5 % caught after confirmation", caught, "share", 0.8, "larger"),
+    ]
+
+
+def rivals(recorded: Recorded) -> list[Figure]:
+    """The same recorded timings under the rules of other tools."""
+    found = []
+    for rival in RIVALS:
+        false, caught = shares(recorded, rival, np.random.default_rng(6))
+        found += [
+            Figure(f"other rules: {rival.name}: unchanged cases called slower", 100 * false, "%", None),
+            Figure(f"other rules: {rival.name}: +5 % caught", caught, "share", None, "larger"),
+        ]
+    return found
+
+
+def main() -> None:
+    recorded, begin = Recorded.load(), time.perf_counter()
+    figures = []
+    for part in (simulated, measured, of_another_day, rivals):
+        for one in part(recorded):
+            figures.append(one)
+            print(one.line(), flush=True)
+    path = ROOT / ".perfq" / "speed.json"
+    path.parent.mkdir(exist_ok=True)
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    kept = [one for one in before if not one["name"].startswith(("verdicts: ", "other rules: "))]
+    path.write_text(json.dumps(kept + [one.plain() for one in figures], indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path.relative_to(ROOT)} in {time.perf_counter() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
