@@ -77,7 +77,7 @@ def _sides(asked: Asked, say: Callable[[str], None]) -> tuple[Sides, list[str]]:
     project here say how to measure, on both sides alike."""
     here = Path.cwd()
     revised = asked.vs is None and not asked.env
-    _check(asked)
+    _check(asked, here)
     words = list(asked.words[2:] if revised else asked.words)
     said = settings(Environment(label="this project", folder=here), words)
     cache = Path(asked.cache).resolve() if asked.cache else Path(said["cache"])
@@ -96,13 +96,11 @@ def _sides(asked: Asked, say: Callable[[str], None]) -> tuple[Sides, list[str]]:
         one, other = (Environment(label=python, python=python, folder=here) for python in asked.env)
     else:
         one, other = (revisions.environment(name, here, cache, asked.install, say) for name in asked.words[:2])
-        if one.folder == other.folder:
-            raise UsageError(f"{asked.words[0]} and {asked.words[1]} are the same revision {one.revision}; give two")
     return Sides(one, other, given), words
 
 
-def _check(asked: Asked) -> None:
-    """Raises UsageError where it is not clear what the two sides are."""
+def _check(asked: Asked, here: Path) -> None:
+    """Raises UsageError where it is not clear what the two sides are, before anything is started."""
     if asked.vs is not None and asked.env:
         raise UsageError("--vs compares two configurations in this environment and --env two environments; give one of them")
     if asked.env and len(asked.env) != 2:
@@ -113,6 +111,11 @@ def _check(asked: Asked) -> None:
         raise UsageError(
             "two revisions are needed, the base first, such as `perfq ab main .`; or give --env twice, or --vs AXIS=VALUE"
         )
+    if asked.vs is None and not asked.env:
+        root = revisions.root_of(here)
+        one, other = (name if name == revisions.WORKING_TREE else revisions.commit_of(name, root) for name in asked.words[:2])
+        if one == other:
+            raise UsageError(f"{asked.words[0]} and {asked.words[1]} are the same revision {one}; give two")
 
 
 def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[str], None]) -> list[Entry]:

@@ -30,6 +30,8 @@ DEPENDENCIES = (
 PROJECT = ("name", "requires-python", "dependencies", "optional-dependencies", "entry-points", "scripts", "dynamic")
 TOOLS = ("poetry", "pdm", "uv", "hatch", "setuptools", "flit")
 BUILT = "built"
+# With pip, which a command that installs may need as well.
+VENV = ("-m", "venv")
 OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
@@ -150,7 +152,7 @@ def _built(tree: Path, home: Path, name: str, install: str | None, say: Callable
     if venv.exists():
         shutil.rmtree(venv)  # its building was cut off
     say(f"installing {name} into an environment of its own, once")
-    _run([sys.executable, "-m", "venv", str(venv)], tree, name, home / "install.log")
+    _run([sys.executable, *VENV, str(venv)], tree, name, home / "install.log")
     variables = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}", "VIRTUAL_ENV": str(venv)}
     for command in [install] if install is not None else _installs(tree, python):
         _run(command, tree, name, home / "install.log", variables)

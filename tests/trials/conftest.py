@@ -1,9 +1,13 @@
 """A throw-away project to hold revisions of against each other, and `perfq` to run in it."""
 
-import pytest
-from throwaway import Project, variables
+import tempfile
 
+import pytest
+from throwaway import FAKES, Project, variables
+
+from pytest_perfq import registry
 from pytest_perfq.cli import main
+from pytest_perfq.device.lock import device_lock
 
 
 @pytest.fixture
@@ -13,9 +17,18 @@ def project(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     for name in ("PERFQ_STORE", "PYTEST_ADDOPTS", "CI", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
+    # A folder for temporary files of its own: nobody else's timing holds the device.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.syspath_prepend(str(FAKES))
+    caches = (device_lock, registry._entry_points, registry.names, registry.declared, registry.load)
+    for cached in caches:
+        cached.cache_clear()
     found = Project(tmp_path / "project")
     monkeypatch.chdir(found.path)
-    return found
+    yield found
+    for cached in caches:
+        cached.cache_clear()
 
 
 @pytest.fixture

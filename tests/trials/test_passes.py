@@ -92,7 +92,7 @@ def test_who_begins_alternates_from_visit_to_visit_and_from_case_to_case():
 
 def test_the_models_of_a_suite_have_workers_of_their_own_in_every_pass():
     found, script = entries(6, models=("first", "second")), Script(sd=0.003)
-    scheduler, standings, _ = run(script, found)
+    _scheduler, standings, _ = run(script, found)
     assert statuses(standings) == ["ok"] * 6
     by_pair = {}
     for pair, name, _ in script.log:
@@ -103,13 +103,13 @@ def test_the_models_of_a_suite_have_workers_of_their_own_in_every_pass():
 
 def test_a_promise_decides_what_is_slow():
     found = entries(6, limits=[Limit("max_slowdown", 0.3, None, "budget 1")])
-    scheduler, standings, _ = run(Script({one.name: 0.15 for one in found}, sd=0.004), found)
+    _scheduler, standings, _ = run(Script({one.name: 0.15 for one in found}, sd=0.004), found)
     assert statuses(standings) == ["ok"] * 6
 
 
 def test_suspects_already_are_confirmed_at_once():
     found = entries(1)
-    scheduler, standings, _ = run(Script({found[0].name: 0.1}), found, screened=False)
+    _scheduler, standings, _ = run(Script({found[0].name: 0.1}), found, screened=False)
     assert found[0].screen == [] and len(found[0].confirm) == 8 and statuses(standings) == ["regressed"]
 
 
@@ -212,7 +212,7 @@ def test_a_side_that_cannot_measure_a_case_is_blamed_and_the_others_go_on(candid
     found = entries(3)
     script = Script(sd=0.003)
     script.does[what, found[1].name] = [None, blamed(candidate)] if what == "prepare" else [blamed(candidate)]
-    scheduler, standings, _ = run(script, found)
+    _scheduler, standings, _ = run(script, found)
     assert [standings[one.name].status for one in (found[0], found[2])] == ["ok", "ok"]
     assert len(found[1].screen) == (1 if what == "prepare" else 0)
     verdict = conclusions.verdict(found[1], standings.get(found[1].name), RULES, None)
@@ -222,7 +222,7 @@ def test_a_side_that_cannot_measure_a_case_is_blamed_and_the_others_go_on(candid
 def test_what_the_base_refuses_is_left_out():
     found, script = entries(3), Script(sd=0.003)
     script.does["prepare", found[1].name] = [refused()]
-    scheduler, standings, _ = run(script, found)
+    _scheduler, standings, _ = run(script, found)
     assert list(standings) == [found[0].name, found[2].name] and found[1].refused == "main refuses it: no such thing"
     assert found[1].trouble is None and found[1].over
 
@@ -230,7 +230,7 @@ def test_what_the_base_refuses_is_left_out():
 def test_a_worker_lost_once_costs_nothing_but_a_start():
     found, script = entries(3), Script(sd=0.003)
     script.does["prepare", found[1].name] = [None, lost()]
-    scheduler, standings, _ = run(script, found)
+    _scheduler, standings, _ = run(script, found)
     assert statuses(standings) == ["ok"] * 3 and [len(one.screen) for one in found] == [3] * 3
     assert script.opened_pairs == 4 and found[1].losses == [True]
 
@@ -239,7 +239,7 @@ def test_a_worker_lost_once_costs_nothing_but_a_start():
 def test_a_worker_lost_twice_ends_its_case_alone(sides, status):
     found, script = entries(3), Script(sd=0.003)
     script.does["time", found[1].name] = [lost(side) for side in sides]
-    scheduler, standings, _ = run(script, found)
+    _scheduler, standings, _ = run(script, found)
     assert list(standings) == [found[0].name, found[2].name] and statuses(standings) == ["ok"] * 2
     verdict = conclusions.verdict(found[1], None, RULES, None)
     assert verdict.status == status and verdict.findings[0].note == "the worker of x was ended by SIGKILL (twice)"

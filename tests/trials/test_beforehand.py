@@ -1,0 +1,115 @@
+"""pytest runs that measure ahead of their items, end to end: passes, confirmation against a revision, another configuration."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pytest_perfq.store import Store
+
+
+@pytest.fixture
+def run(project):
+    """Runs pytest in the project: (exit status, output)."""
+
+    def run(*args):
+        quick = ("-p", "no:randomly", "-p", "no:cacheprovider", "--perf-threads=1", "--perf-passes=2")
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *quick, *args], cwd=project.path, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+LAYERS = """\
+import os, sys, time
+import numpy as np, torch
+class Layers(torch.nn.Module):
+    def forward(self, ids=None, input_ids=None, attention_mask=None):
+        time.sleep({ms} / 1e3)
+        rows = input_ids.numpy() if ids is None else ids
+        found = np.stack([rows.sum(-1), np.ones(len(rows))], -1).astype(np.float32)
+        return (torch.from_numpy(found),) if ids is None else found
+sys.modules[__name__] = Layers()
+open("pids", "a").write(f"{{os.getpid()}} ")
+"""
+
+
+def layers(project, ms):
+    """The model of the project, which the original and the fakes' backend both run."""
+    project.write(layers=LAYERS.format(ms=ms))
+
+
+def records(project):
+    with Store.open(project.path / ".perfq/results.db", readonly=True) as store:
+        return store.records(store.runs()[0].id)
+
+
+def test_passes_visit_every_case_in_fresh_processes(project, run):
+    project.suite("backend='plume', accuracy=False, batch_size=[1, 2]")
+    layers(project, 0.5)
+    status, output = run()
+    assert status == 0, output
+    found = records(project)
+    assert [len(one.measurement["visits"]) for one in found] == [2, 2]
+    for one in found:
+        first, second = (visit["case"]["started_s"] for visit in one.measurement["visits"])
+        assert second > first
+        assert all(visit["anchor"] is not None for visit in one.measurement["visits"])
+    # Each pass loads the model in a process of its own, and the items' process never does.
+    assert len(set((project.path / "pids").read_text().split())) == 2
+
+
+def test_under_xdist_the_items_find_what_was_measured(project, run):
+    project.suite("backend='plume', accuracy=False, batch_size=[1, 2]")
+    layers(project, 0.5)
+    status, output = run("-n", "2")
+    assert status == 0, output
+    assert [len(one.measurement["visits"]) for one in records(project)] == [2, 2]
+
+
+def test_a_suspect_of_the_baseline_is_confirmed_against_a_revision(project, run):
+    project.suite("backend='plume', accuracy=False, batch_size=[1, 2]")
+    layers(project, 2.0)
+    base = project.commit("fast")
+    assert run("--perf-save=baselines/v1")[0] == 0
+    layers(project, 3.0)
+    status, output = run("--perf-against=baselines/v1", f"--perf-confirm={base}")
+    assert status == 1, output
+    text = " ".join(output.split())
+    assert re.search(
+        rf"regressed: slow-down from the baseline \+\d\d\.\d% \[.*\], at most \+5\.0%; against {base[:7]}", text
+    ), output
+    assert "fresh" in text and "2 failed" in text
+    # The revision as it is: what the baseline cannot clear, the visits side by side do.
+    layers(project, 2.0)
+    status, output = run("--perf-against=baselines/v1", f"--perf-confirm={base}")
+    assert status == 0, output
+
+
+def test_a_configuration_is_held_against_another(project, run):
+    project.suite("backend='plume[ms=2]', accuracy=False")
+    layers(project, 1.0)
+    status, output = run("--perf-vs=backend=plume")
+    assert status == 1, output
+    assert "regressed: slow-down from the baseline" in output and "against backend=plume, side by side" in " ".join(
+        output.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (("--perf-confirm=main",), "--perf-confirm is 'main', but nothing nominates suspects; give --perf-against DIR as well"),
+        (("--perf-vs=plume",), "'plume' names no configuration; give AXIS=VALUE, such as backend=eager, or original"),
+        (("--perf-vs=backend=plum",), "unknown backend 'plum'; did you mean 'plume'?"),
+        (("--perf-passes=-1",), "--perf-passes is '-1': give a whole number, 0 for none"),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_sentence(project, run, args, sentence):
+    project.suite()
+    layers(project, 1)
+    status, output = run("--perf-passes=0", *args)
+    assert status == 4 and sentence in " ".join(output.split()), output

@@ -1,0 +1,67 @@
+"""Which cases of two sides belong together, and what a case is held against in another configuration."""
+
+import pytest
+from scripted import case
+
+from pytest_perfq.core.budget import Limit
+from pytest_perfq.core.quantization import Dynamic
+from pytest_perfq.core.spec import Spec
+from pytest_perfq.errors import UsageError
+from pytest_perfq.trials.entry import Collected, Entry, matched, varied
+
+LIMIT, OTHER = (Limit("max_slowdown", value, None, "budget") for value in (0.1, 0.2))
+
+
+def collected(*cases):
+    return [Collected(f"test.py::{one.id}", one, (LIMIT,)) for one in cases]
+
+
+def test_cases_of_both_sides_are_matched_by_id_and_the_others_named():
+    entries, gone, new = matched(collected(case(0), case(1)), collected(case(1), case(2)))
+    assert [one.name for one in entries] == [case(1).id] and gone == [case(0).id] and new == [case(2).id]
+
+
+def test_a_case_of_several_items_is_one_entry_with_all_their_promises():
+    twice = [*collected(case(0)), Collected("other.py::x", case(0), (OTHER, LIMIT))]
+    entries, _, _ = matched(twice, twice)
+    assert [(one.nodeid, one.limits) for one in entries] == [(f"test.py::{case(0).id}", (LIMIT, OTHER))]
+    assert entries[0].effect == 0.1  # the stricter one
+
+
+def test_a_collected_case_survives_json():
+    one = collected(case(3))[0]
+    assert Collected.from_json(one.to_json()) == one
+
+
+def test_every_case_is_held_against_itself_with_one_axis_changed():
+    eager = Spec("eager")
+    entries = varied(collected(case(0), case(1, backend=eager)), "backend=eager")
+    assert [(one.base.backend, one.candidate.backend) for one in entries] == [(eager, Spec("plume"))]
+    assert entries[0].base.batch_size == entries[0].candidate.batch_size == 1
+    quantized = case(0, quantization=Dynamic("MatMul"))
+    assert varied(collected(quantized), "quantization=none")[0].base == case(0)
+    assert varied(collected(quantized), "original")[0].base == quantized.original()
+    assert varied(collected(quantized, case(0)), f"quantization={quantized.quantization.id}")[0].candidate == case(0)
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("batch_size=2", "unknown axis to vary 'batch_size'; did you mean"),
+        ("eager", "'eager' names no configuration; give AXIS=VALUE, such as backend=eager, or original"),
+        ("precision=fp32", "every case is precision=fp32 already; give another value to hold it against"),
+        ("quantization=int9", "unknown quantization among the cases 'int9'"),
+    ],
+)
+def test_a_configuration_that_is_none_is_one_sentence(text, sentence):
+    with pytest.raises(UsageError) as told:
+        varied(collected(case(0)), text)
+    assert str(told.value).startswith(sentence.split("; did")[0]), told.value
+
+
+def test_the_second_worker_lost_on_a_case_ends_it():
+    one = Entry("n", case(0), case(0))
+    one.lose("gone", True)
+    assert not one.over
+    one.lose("gone", True)
+    assert one.over and one.broken and one.trouble == "gone (twice)"
