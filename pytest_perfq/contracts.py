@@ -122,6 +122,14 @@ class Program(Protocol):
         """Give memory back. Nothing may be called afterwards."""
 
 
+class Profiled(Program, Protocol):
+    """A program that can say where its time goes. Whether it is one is asked only where a regression is to be explained."""
+
+    def profile(self, feed: Any, calls: int) -> Mapping[str, tuple[int, int]]:
+        """What so many forward passes are made of: operator or kernel -> (calls, nanoseconds that it itself took), over all of
+        them. Names are the same in every process. Never slows a `run` that comes later. Raises ProgramError."""
+
+
 class Lack(str):
     """A reason for refusing that is this machine's and not the case's: something could be installed, or another machine has
     it. A plain reason holds everywhere."""

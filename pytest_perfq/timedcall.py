@@ -6,7 +6,7 @@ the timing takes. So the timed call keeps its last output, and the output is hel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,16 +22,24 @@ TOLERANCE = 1e-3
 
 @dataclass(slots=True)
 class TimedCall:
-    """run: one forward pass of a fed program. expected: its logits by the way that accuracy is measured."""
+    """run: one forward pass of a fed program. expected: its logits by the way that accuracy is measured. feed: what the program
+    is fed."""
 
     case: Case
     built: Built
     run: Callable[[], Any]
     expected: Arrays
     output: Any = None
+    feed: Any = None
 
     def __call__(self) -> None:
         self.output = self.run()
+
+    def profile(self, calls: int) -> Mapping[str, tuple[int, int]] | None:
+        """Calls and nanoseconds of the operators of so many forward passes, see contracts.Profiled; None of a program that
+        cannot be profiled."""
+        profile = getattr(self.built.program, "profile", None)
+        return None if profile is None else profile(self.feed, calls)
 
     def audit(self) -> None:
         """Raises ProgramError where the last timed call gave other logits than expected. Does nothing before the first."""
@@ -59,7 +67,7 @@ def timed_call(case: Case, built: Built, batch: Batch, other: Batch) -> TimedCal
             "its timings mean nothing"
         )
     feed = built.program.feed(batch)
-    return TimedCall(case, built, lambda: built.program.run(feed), expected)
+    return TimedCall(case, built, lambda: built.program.run(feed), expected, feed=feed)
 
 
 def _finite(case: Case, logits: Arrays) -> None:

@@ -111,6 +111,12 @@ class Served:
         with uncollected():
             return self._sides[side].block(rounds, settle)
 
+    def profile(self, side: str, calls: int) -> dict[str, tuple[int, int]] | None:
+        """What so many calls of a side are made of: operator -> (calls, ns); None where its program cannot tell."""
+        call: Any = self._sides[side].call
+        found = call.profile(calls)
+        return None if found is None else dict(found)
+
     def time(
         self, case: dict[str, Any], limits: list[dict[str, Any]], time_s: float, precision: float, passes: int
     ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_perfq.backends import _refusals
+from pytest_perfq.backends import _profile, _refusals
 from pytest_perfq.contracts import Arrays, Batch, Lack, Model, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import BuildError, ProgramError
@@ -153,6 +153,10 @@ class TorchProgram:
         else:
             values = {name: getattr(output, name) for name in self._outputs}
         return {name: value.detach().float().cpu().numpy() for name, value in values.items()}
+
+    def profile(self, feed: dict[str, torch.Tensor], calls: int) -> dict[str, tuple[int, int]]:
+        """Operators on the CPU, kernels on cuda; see contracts.Profiled."""
+        return _profile.operators(lambda: self.run(feed), calls, self._cuda)
 
     def predict(self, batch: Batch) -> Arrays:
         """Logits of one batch: feed, run and fetch."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pytest_perfq.backends import _torch
+from pytest_perfq.backends import _profile, _torch
 from pytest_perfq.contracts import Arrays, Batch, Model
 from pytest_perfq.errors import ProgramError
 from pytest_perfq.kernels import encoder
@@ -48,6 +48,10 @@ class NativeProgram:
         if self._outputs == QUESTION:
             return {name: logits[..., number] for number, name in enumerate(QUESTION)}
         return {self._outputs[0]: logits}
+
+    def profile(self, feed: encoder.Feed, calls: int) -> dict[str, tuple[int, int]]:
+        """Operators of this process, see contracts.Profiled: none where other processes compute."""
+        return _profile.operators(lambda: self.run(feed), calls, cuda=False)
 
     def predict(self, batch: Batch) -> Arrays:
         """Logits of one batch: feed, run and fetch."""

@@ -131,7 +131,7 @@ def versions() -> dict[str, str]:
 def _program(walk: Walk, path: Path, plan: session.Plan) -> session.OrtProgram:
     opened, facts = session.open_session(path, plan)
     size = sum(file.stat().st_size for file in path.parent.iterdir() if file.name != "meta.json")
-    program = session.OrtProgram(opened, plan, (walk.model.inputs, walk.model.outputs), size)
+    program = session.OrtProgram(opened, plan, (walk.model.inputs, walk.model.outputs), size, path)
     program.facts |= facts
     return program
 

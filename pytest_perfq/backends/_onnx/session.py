@@ -6,6 +6,7 @@ Knows no transformer: names of inputs and outputs are all it is told.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from pytest_perfq.backends._onnx import placement
+from pytest_perfq.backends._onnx import placement, profile
 from pytest_perfq.contracts import Arrays, Batch
 from pytest_perfq.errors import BuildError, ProgramError
 
@@ -48,11 +49,12 @@ class Plan:
         return {}
 
 
-def open_session(path: Path, plan: Plan) -> tuple[Any, dict[str, str | int | float | bool]]:
-    """The session and facts of its placement. Raises BuildError where the provider is not the one asked for."""
+def open_session(path: Path, plan: Plan, profile: Path | None = None) -> tuple[Any, dict[str, str | int | float | bool]]:
+    """The session and facts of its placement. Raises BuildError where the provider is not the one asked for. profile: what
+    the file of its profile begins with; None for a session that is not profiled."""
     strict = plan.provider != placement.CPU
     try:
-        session, facts = _open(path, plan, strict)
+        session, facts = _open(path, plan, strict, profile)
     except BuildError:
         raise
     except Exception as error:  # onnxruntime's exceptions have no common type of their own
@@ -60,12 +62,14 @@ def open_session(path: Path, plan: Plan) -> tuple[Any, dict[str, str | int | flo
             raise BuildError(_sentence(path, plan, error)) from error
         # It names no node. A second session that may use the CPU tells which ones and what they compute.
         strict = False
-        session, facts = _open(path, plan, strict)
+        session, facts = _open(path, plan, strict, profile)
     return session, {**facts, "cpu_fallback_disabled": strict} if plan.provider != placement.CPU else facts
 
 
-def _open(path: Path, plan: Plan, strict: bool) -> tuple[Any, dict[str, str | int | float | bool]]:
+def _open(path: Path, plan: Plan, strict: bool, profile: Path | None) -> tuple[Any, dict[str, str | int | float | bool]]:
     options = onnxruntime.SessionOptions()
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     options.intra_op_num_threads, options.inter_op_num_threads = plan.threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = LEVELS[plan.level]
@@ -112,8 +116,12 @@ class OrtProgram:
 
     `run` returns when the provider is done; onnxruntime synchronizes at the end of a run."""
 
-    def __init__(self, session: Any, plan: Plan, names: tuple[tuple[str, ...], tuple[str, ...]], size: int) -> None:
+    def __init__(
+        self, session: Any, plan: Plan, names: tuple[tuple[str, ...], tuple[str, ...]], size: int, path: Path | None = None
+    ) -> None:
+        """path: of the file that the session was opened from; without it the program cannot be profiled."""
         self._session, self._inputs, self._outputs = session, *names
+        self._path, self._plan = path, plan
         self._place = ("cpu", 0) if plan.provider == placement.CPU else ("cuda", CUDA_DEVICE)
         self.bytes = size
         self.facts: dict[str, str | int | float | bool] = {
@@ -124,17 +132,23 @@ class OrtProgram:
 
     def feed(self, batch: Batch) -> Any:
         """The batch bound to the session as int64 [batch, seq] on its device; copies are done when it returns."""
-        binding = self._session.io_binding()
+        values = {}
         for name in self._inputs:
             array = np.ascontiguousarray(batch.arrays[name])
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, *self._place))
+            values[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array, *self._place)
+        return self._bound(self._session, values), batch.shape, values
+
+    def _bound(self, session: Any, values: Mapping[str, Any]) -> Any:
+        binding = session.io_binding()
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
             binding.bind_output(name, *self._place)
         binding.synchronize_inputs()
-        return binding, batch.shape
+        return binding
 
     def run(self, feed: Any) -> Any:
-        binding, shape = feed
+        binding, shape, _ = feed
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime's exceptions have no common type of their own
@@ -152,6 +166,19 @@ class OrtProgram:
         """Output name -> float32 array on the host."""
         values = zip(self._outputs, output.get_outputs(), strict=True)
         return {name: value.numpy().astype(np.float32, copy=False) for name, value in values}
+
+    def profile(self, feed: Any, calls: int) -> dict[str, tuple[int, int]]:
+        """Nodes by their operator, see contracts.Profiled: of a second session on the same file, which goes with its profile;
+        the one that is timed is never slowed by it."""
+        if self._path is None:
+            raise ProgramError("this session was opened from no file that is still known; it cannot be profiled")
+        _, _, values = feed
+        with tempfile.TemporaryDirectory() as folder:
+            session, _ = open_session(self._path, self._plan, Path(folder) / "profile")
+            binding = self._bound(session, values)
+            for _ in range(profile.WARMUPS + calls):
+                session.run_with_iobinding(binding)
+            return profile.operators(Path(session.end_profiling()), calls)
 
     def predict(self, batch: Batch) -> Arrays:
         """Logits of one batch: feed, run and fetch."""
