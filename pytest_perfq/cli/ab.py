@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_perfq import device
 from pytest_perfq.cli.compare import exit_status
+from pytest_perfq.cli.given import budget_s, given, to_errors
 from pytest_perfq.core.finding import Verdict
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair
 from pytest_perfq.errors import UsageError
 from pytest_perfq.report import comparison
 from pytest_perfq.report.passing import Passing
-from pytest_perfq.settings import seconds
 from pytest_perfq.store import Store
 from pytest_perfq.trials import revisions
 from pytest_perfq.trials.entry import Entry, matched, varied
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.running import Trials
-from pytest_perfq.trials.sides import Sides, settings
+from pytest_perfq.trials.sides import Sides
 
 # Ids named in a sentence about cases of one side only.
 SHOWN = 3
@@ -46,9 +45,9 @@ class Asked:
 
 def ab(asked: Asked, how: str, everything: bool, width: int) -> tuple[str, int]:
     """The text and the exit status of holding two sides against each other."""
-    passing = Passing(_write, sys.stderr.isatty())
+    passing = Passing(to_errors, sys.stderr.isatty())
     try:
-        time_s = _seconds(asked.time)
+        time_s = budget_s(asked.time)
         sides, words = _sides(asked, passing.say)
         entries = _entries(sides, asked, words, passing.say)
         trials, run = _held(entries, sides, asked, time_s, passing)
@@ -60,18 +59,6 @@ def ab(asked: Asked, how: str, everything: bool, width: int) -> tuple[str, int]:
     return text, exit_status(trials.verdicts)
 
 
-def _seconds(time: str | None) -> float | None:
-    try:
-        return None if time is None else seconds(time)
-    except ValueError as error:
-        raise UsageError(f"--time is {time!r}: {error}") from None
-
-
-def _write(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
-
-
 def _sides(asked: Asked, say: Callable[[str], None]) -> tuple[Sides, list[str]]:
     """Both environments, and the arguments for pytest. Where nothing is said on the command line, the ini files of the
     project here say how to measure, on both sides alike."""
@@ -79,24 +66,14 @@ def _sides(asked: Asked, say: Callable[[str], None]) -> tuple[Sides, list[str]]:
     revised = asked.vs is None and not asked.env
     _check(asked, here)
     words = list(asked.words[2:] if revised else asked.words)
-    said = settings(Environment(label="this project", folder=here), words)
-    cache = Path(asked.cache).resolve() if asked.cache else Path(said["cache"])
-    data = said["data"] if asked.data is None else str(Path(asked.data).resolve())
-    given = {
-        "cache": str(cache),
-        "data": data,
-        "pickle": asked.pickle or said["pickle"],
-        "threads": asked.threads or said["threads"] or device.available_threads(),
-    }
-    # A mirror is seldom part of a repository: in the tree of a revision a relative path would lead nowhere.
-    words += [] if data is None else [f"--perf-data={data}"]
+    how, words = given(words, here, data=asked.data, cache=asked.cache, threads=asked.threads, pickle=asked.pickle)
     if asked.vs is not None:
         one = other = Environment(label="this environment", folder=here)
     elif asked.env:
         one, other = (Environment(label=python, python=python, folder=here) for python in asked.env)
     else:
-        one, other = (revisions.environment(name, here, cache, asked.install, say) for name in asked.words[:2])
-    return Sides(one, other, given), words
+        one, other = (revisions.environment(name, here, Path(how["cache"]), asked.install, say) for name in asked.words[:2])
+    return Sides(one, other, how), words
 
 
 def _check(asked: Asked, here: Path) -> None:

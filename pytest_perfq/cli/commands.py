@@ -90,6 +90,32 @@ def ab(context: click.Context, /, how: str, everything: bool, **asked: Any) -> N
 
 
 @perfq.command(context_settings={"ignore_unknown_options": True})
+@click.argument("case")
+@click.argument("good")
+@click.argument("bad")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGUMENTS]...")
+@click.option("--time", metavar="TIME", help="Most time for the timing of each step, such as 10m.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of every CPU backend, as --perf-threads.")
+@click.option("--data", metavar="DIR", help="Local mirror of data sets, as --perf-data.")
+@click.option("--cache", metavar="DIR", help="Folder of checkpoints, exports and revisions, as --perf-cache.")
+@click.option("--allow-pickle", "pickle", is_flag=True, help="As --perf-allow-pickle.")
+@click.option("--install", metavar="COMMAND", help="Shell command that installs a revision, run in its tree.")
+@click.pass_context
+def bisect(context: click.Context, /, **asked: Any) -> None:
+    """Which commit between GOOD and BAD made CASE worse?
+
+    Each step of `git bisect` is held against GOOD side by side, in worktrees of its own; a commit that does not build is
+    skipped. Exits 0 with the first bad commit, 2 where a step cannot be decided, with what is left, and 3 when GOOD or BAD
+    cannot be measured.
+    """
+    from pytest_perfq.cli import bisect as bisecting
+
+    text, status = bisecting.bisect(bisecting.Asked(**asked))
+    click.echo(text)
+    context.exit(status)
+
+
+@perfq.command(context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGUMENTS]...")
 @click.option("--visits", type=int, default=6, show_default=True, help="A/A visits of each case.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of every CPU backend, as --perf-threads.")

@@ -14,7 +14,7 @@ def run(project):
     """Runs pytest in the project: (exit status, output)."""
 
     def run(*args):
-        quick = ("-p", "no:randomly", "-p", "no:cacheprovider", "--perf-threads=1", "--perf-passes=2")
+        quick = ("-p", "no:randomly", "-p", "no:cacheprovider", "--perf-threads=1", "--perf-passes=1")
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *quick, *args], cwd=project.path, capture_output=True, text=True, check=False
         )
@@ -50,7 +50,7 @@ def records(project):
 def test_passes_visit_every_case_in_fresh_processes(project, run):
     project.suite("backend='plume', accuracy=False, batch_size=[1, 2]")
     layers(project, 0.5)
-    status, output = run()
+    status, output = run("--perf-passes=2")
     assert status == 0, output
     found = records(project)
     assert [len(one.measurement["visits"]) for one in found] == [2, 2]
@@ -65,7 +65,7 @@ def test_passes_visit_every_case_in_fresh_processes(project, run):
 def test_under_xdist_the_items_find_what_was_measured(project, run):
     project.suite("backend='plume', accuracy=False, batch_size=[1, 2]")
     layers(project, 0.5)
-    status, output = run("-n", "2")
+    status, output = run("-n", "2", "--perf-passes=2")
     assert status == 0, output
     assert [len(one.measurement["visits"]) for one in records(project)] == [2, 2]
 
