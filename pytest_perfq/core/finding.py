@@ -22,6 +22,7 @@ class Finding:
     observed, limit, interval: in the unit of the rule (scores as fractions, *_ms in milliseconds, speed-ups as ratios,
     slow-downs as fractions, bytes); None where there is no number. metric: the score it is about. entry: the budget entry
     that promised it. note: what a person must know besides, a sentence without a full stop. examples: ids it is about.
+    details: lines of a table under it.
     """
 
     rule: str
@@ -33,6 +34,7 @@ class Finding:
     entry: str | None = None
     note: str = ""
     examples: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in SEVERITY:

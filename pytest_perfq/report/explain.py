@@ -115,13 +115,14 @@ def example(name: str, text: str, now: str, was: str | None) -> str:
 
 
 def reasons(verdict: Verdict) -> list[str]:
-    """The findings from the worst to the best, one line each; those that passed are counted."""
+    """The findings from the worst to the best, one line each and their details; those that passed are counted."""
     ordered = sorted(verdict.findings, key=lambda one: -SEVERITY[one.status])
     shown = [one for one in ordered if one.status != "pass"]
     lines, listed = [], set[tuple[str, ...]]()
     for one in shown:
         # The same examples are listed once, by the worst finding about them.
         lines.append(line(replace(one, examples=()) if one.examples in listed else one))
+        lines += [f"  {detail}" for detail in one.details]
         listed.add(one.examples)
     passed = len(ordered) - len(shown)
     if passed:

@@ -40,8 +40,8 @@ T = TypeVar("T", bound=Opened)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where a run of trials stands, for whoever shows progress. stage: 'accuracy', 'screen' or 'confirm'. number: of the pass.
-    done, total: cases of the pass. left_s: estimated, None at first."""
+    """Where a run of trials stands, for whoever shows progress. stage: 'accuracy', 'screen', 'confirm' or 'explain'. number: of
+    the pass. done, total: cases of the pass. left_s: estimated, None at first."""
 
     stage: str
     number: int

@@ -1,4 +1,5 @@
-"""A whole run of trials: accuracy once on each side, then latency in passes. Measures and judges; prints and stores nothing."""
+"""A whole run of trials: accuracy once on each side, then latency in passes, then why what regressed did. Measures and judges;
+prints and stores nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair, judge_suite
 from pytest_perfq.errors import TrialError
-from pytest_perfq.trials import conclusions
+from pytest_perfq.trials import conclusions, explaining
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Refused
 from pytest_perfq.trials.passes import STOPPED, Moment, Passes, by_model
@@ -114,6 +115,24 @@ class Trials:
         for entry in entries:
             if entry.refused is None:
                 self._conclude(entry, conclusions.verdict(entry, standings.get(entry.name), self.rules, self.ended))
+        try:
+            self._explain(entries)
+        except KeyboardInterrupt:
+            self.ended = self.ended or STOPPED
+
+    def _explain(self, entries: Sequence[Entry]) -> None:
+        """Profiles the worst regressions on both sides; the worst alone where the run has no time left."""
+        if self.interrupted:
+            return
+        slower = [(self.verdicts[one.name].findings[0], one) for one in entries if one.name in self.verdicts and one.visits]
+        slower = [(finding, entry) for finding, entry in slower if finding.status == "regressed"]
+        slower.sort(key=lambda one: -(one[0].observed or 0.0))
+        worst = slower[: explaining.EXPLAINED if self.ended is None else 1]
+        for done, (finding, entry) in enumerate(worst):
+            self.watch(Moment("explain", 0, done, len(worst), 0, entry.name, None))
+            text, table = explaining.explained(entry, self.sides.opened())
+            found = replace(finding, note=f"{finding.note}; {text}", details=table)
+            self._conclude(entry, replace(self.verdicts[entry.name], findings=(found,)))
 
     def _visited(self, entry: Entry, workers: Workers) -> None:
         """What is known should this process end now."""

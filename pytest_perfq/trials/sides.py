@@ -117,6 +117,12 @@ class Workers:
         """'a', the base, and 'b', the candidate, as prepared."""
         return {side: Remote(worker, side) for side, worker in self._workers.items()}
 
+    def profile(self, side: str, calls: int) -> Mapping[str, Sequence[int]] | None:
+        """Operators of so many calls of a side as prepared: name -> (calls, ns); None where its program cannot tell."""
+        with _whose(side):
+            found: dict[str, list[int]] | None = self._workers[side].ask("profile", BLOCK_S, side=side, calls=calls)
+        return found
+
     def fingerprints(self, device: str) -> dict[str, dict[str, Any]]:
         """The machine and software of each side, as plain JSON."""
         return self._both("fingerprint", {side: {"device": device} for side in self._workers})
