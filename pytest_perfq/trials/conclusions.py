@@ -63,7 +63,7 @@ def verdict(entry: Entry, standing: Standing | None, rules: Rules, ended: str | 
 def cut_off(entry: Entry) -> Verdict:
     """The verdict on a case of a run that ended without a word, such as by a power cut."""
     stage = "confirmed" if entry.confirm else "screened"
-    note = f"the run was cut off after {len(entry.visits)} visits, while the case was {stage}"
+    note = f"the run was cut off after {_visits(len(entry.visits))}, while the case was {stage}"
     return Verdict(entry.name, (Finding(rule="slowdown", status="inconclusive", note=note),), entry.limits)
 
 
@@ -73,9 +73,10 @@ def _finite(standing: Standing) -> tuple[float, float] | None:
 
 
 def _note(entry: Entry, standing: Standing, ended: str | None) -> str:
-    made = f"side by side, {len(entry.screen)} visits to screen it" if entry.screen else "side by side"
+    made = f"side by side, {_visits(len(entry.screen))} to screen it" if entry.screen else "side by side"
     if entry.confirm:
-        made += f" and {len(entry.confirm)} fresh ones to confirm it" if entry.screen else f", {len(entry.confirm)} visits"
+        fresh = _visits(len(entry.confirm), "fresh visit" if entry.screen else "visit")
+        made += f" and {fresh} to confirm it" if entry.screen else f", {fresh}"
     if standing.status not in ("inconclusive", "suspect", "open"):
         return made
     told = [made]
@@ -83,5 +84,9 @@ def _note(entry: Entry, standing: Standing, ended: str | None) -> str:
         stage = "was confirmed" if entry.confirm else "was to be confirmed" if standing.status == "suspect" else "was screened"
         told.append(f"{ended or 'the confirmation of suspects came first'}, while it {stage}")
     if math.isfinite(standing.mde):
-        told.append(f"a slow-down under {math.expm1(standing.mde):.1%} cannot be seen with {standing.visits} visits")
+        told.append(f"a slow-down under {math.expm1(standing.mde):.1%} cannot be seen with {_visits(standing.visits)}")
     return "; ".join(told)
+
+
+def _visits(number: int, what: str = "visit") -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

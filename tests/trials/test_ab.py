@@ -29,7 +29,7 @@ def test_slower_code_is_found_named_and_kept(project, command):
     assert (found["cases"][0]["case_id"], finding["rule"], finding["status"]) == (FIRST, "slowdown", "regressed")
     # Sleeping for 2.8 ms takes a tenth longer than that, on both sides alike.
     assert 0.2 < finding["observed"] < 0.5 and finding["interval"][0] > 0.1
-    assert "3 visits to screen it and 8 fresh ones to confirm it" in finding["note"]
+    assert "3 visits to screen it and 8 fresh visits to confirm it" in finding["note"]
     assert f"1 case is only in HEAD~ ({project.git('rev-parse', '--short=10', 'HEAD~')}), and not compared: " in errors
     assert "/b2/s8" in errors and "1 case is only in HEAD (" in errors and "/b3/s8" in errors
     status, output, _ = command("report", "last")

@@ -113,6 +113,26 @@ def test_suspects_already_are_confirmed_at_once():
     assert found[0].screen == [] and len(found[0].confirm) == 8 and statuses(standings) == ["regressed"]
 
 
+def test_the_device_is_held_while_it_is_timed_and_only_then(monkeypatch):
+    held, seen = [False], set()
+
+    class Lock:
+        @staticmethod
+        @contextlib.contextmanager
+        def write_lock():
+            held[0] = True
+            yield
+            held[0] = False
+
+    class Watched(Script):
+        def act(self, what, name, side):
+            seen.add((what, held[0]))
+
+    monkeypatch.setattr(passes, "device_lock", lambda device: Lock)
+    run(Watched(), entries(2))
+    assert seen == {("start", False), ("prepare", False), ("time", True)}
+
+
 # ---- time
 
 

@@ -15,6 +15,7 @@ from scripted import case
 from throwaway import FEATHER, Project, variables
 
 from pytest_perfq.core.spec import Spec
+from pytest_perfq.device.lock import device_lock
 from pytest_perfq.errors import ProgramError, TrialError, Unavailable, UsageError
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.opened import Blamed, Lost, Refused
@@ -137,6 +138,18 @@ def test_a_block_spends_its_time_on_calls(worker):
         settling, timed = worker.ask("block", 60, side="a", rounds=20, settle=True)
         spent.append(time.perf_counter() - begun - (sum(settling) + sum(timed)) / 1e9)
     assert sorted(spent)[2] < 0.03
+
+
+def test_a_worker_builds_nothing_while_somebody_times_on_its_device(worker, folder, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    device_lock.cache_clear()
+    try:
+        with device_lock("cpu").write_lock():
+            worker.post("prepare", side="a", case=plume().to_json())
+            assert not worker._selector.select(0.7)
+        assert worker.answer("prepare", 60) is None
+    finally:
+        device_lock.cache_clear()
 
 
 # ---- what goes wrong in a case

@@ -1,0 +1,149 @@
+"""A whole run of trials on sides that say what they are told: accuracy and latency together, stopped and broken in each."""
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+from making import MACHINE, accuracy
+from scripted import Pair, Script, blamed, case, lost, refused
+
+from pytest_perfq.errors import TrialError
+from pytest_perfq.trials import passes
+from pytest_perfq.trials.entry import Entry
+from pytest_perfq.trials.running import Trials
+
+RIGHT = [1] * 90 + [0] * 10
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Nothing is timed here: no other run need wait."""
+    monkeypatch.setattr(passes, "device_lock", lambda device: SimpleNamespace(write_lock=contextlib.nullcontext))
+
+
+class Whole(Pair):
+    """Workers that also evaluate: `script.right` tells what the candidate gets right."""
+
+    def check(self, base, candidate):
+        self.script.act("check", candidate.id, "")
+
+    def measure(self, base, candidate):
+        self.script.act("measure", candidate.id, "")
+        right = self.script.right.get(candidate.id, RIGHT)
+        return {
+            side: accuracy(values, RIGHT, number=base.samples - 1000).to_json() for side, values in (("a", RIGHT), ("b", right))
+        }
+
+    def fingerprints(self, device):
+        return {"a": MACHINE.to_json(), "b": MACHINE.to_json()}
+
+
+class Both(Script):
+    base = SimpleNamespace(label="main")
+    right = {}
+
+    @contextlib.contextmanager
+    def opened(self):
+        self.act("start", "any", "")
+        self.opened_pairs += 1
+        yield Whole(self, self.opened_pairs)
+
+
+def mixed(scored=2, timed=2):
+    cases = [accuracy(RIGHT, RIGHT, number=number).case for number in range(scored)] + [case(number) for number in range(timed)]
+    return [Entry(f"test.py::{one.id}", one, one) for one in cases]
+
+
+def run(sides, entries, **given):
+    kept = []
+    trials = Trials(entries, sides, keep=lambda entry, pair, verdict: kept.append((entry.name, verdict.status)), **given)
+    trials.run()
+    return trials, kept
+
+
+def statuses(trials, entries):
+    return [trials.verdicts[one.name].status for one in entries if one.name in trials.verdicts]
+
+
+def test_accuracy_is_judged_before_anything_is_timed_and_all_is_kept():
+    entries, moments = mixed(), []
+    sides = Both(sd=0.003)
+    sides.right = {entries[1].name: [0] * 8 + RIGHT[8:]}
+    trials, kept = run(sides, entries, watch=moments.append)
+    assert statuses(trials, entries) == ["pass", "regressed", "pass", "pass"] and trials.ended is None
+    assert [one.stage for one in moments[:3]] == ["accuracy", "accuracy", "screen"]
+    assert kept[:2] == [(entries[0].name, "pass"), (entries[1].name, "regressed")]
+    # After every visit something is kept, should the process end now; in the end the verdicts.
+    assert kept[2:8] == [(one.name, "inconclusive") for _ in range(3) for one in entries[2:]]
+    assert kept[8:] == [(one.name, "pass") for one in entries[2:]]
+    timed = trials.pairs[entries[2].name]
+    assert timed.candidate.facts["base"] == "main" and len(timed.candidate.visits) == 3
+    assert timed.candidate.visits[0].base.durations_ns == timed.baseline.visits[0].case.durations_ns
+    assert timed.candidate.fingerprint == MACHINE == timed.baseline.fingerprint
+
+
+def test_a_run_that_is_cut_off_says_how_far_it_came():
+    entries, notes = mixed(0, 1), []
+    sides = Both({entries[0].name: 0.2}, sd=0.003)
+    sides.does["prepare", entries[0].name] = [None] * 4 + [KeyboardInterrupt()]
+    trials = Trials(entries, sides)
+    trials.keep = lambda entry, pair, verdict: notes.append(verdict.findings[0].note)
+    trials.run()
+    assert notes[0] == "the run was cut off after 1 visit, while the case was screened"
+    assert notes[3] == "the run was cut off after 4 visits, while the case was confirmed"
+    assert "3 visits to screen it and 1 fresh visit to" in notes[4] and "Ctrl-C stopped the run, while it was confirmed" in notes[4]
+
+
+def test_ctrl_c_while_accuracy_is_evaluated_tells_of_every_case():
+    entries, sides = mixed(), Both()
+    sides.does["measure", entries[1].name] = [KeyboardInterrupt()]
+    trials, kept = run(sides, entries)
+    assert trials.interrupted and statuses(trials, entries) == ["pass"] + ["inconclusive"] * 3
+    assert {name for name, _ in kept} == {one.name for one in entries} and sides.log == []
+    notes = {trials.verdicts[one.name].findings[0].note for one in entries[1:]}
+    assert notes == {"not measured: Ctrl-C stopped the run"}
+
+
+@pytest.mark.parametrize(
+    "errors, status, note",
+    [
+        ([blamed()], "fail", "it cannot be built"),
+        ([blamed(False)], "invalid", "it cannot be built"),
+        ([lost(), lost()], "fail", "the worker of x was ended by SIGKILL (twice)"),
+        ([lost()], "pass", ""),
+    ],
+    ids=["candidate", "base", "twice", "once"],
+)
+def test_what_goes_wrong_with_accuracy_is_one_case_alone(errors, status, note):
+    entries, sides = mixed(3, 0), Both()
+    sides.does["measure", entries[1].name] = errors
+    trials, _ = run(sides, entries)
+    assert statuses(trials, entries) == ["pass", status, "pass"]
+    if note:
+        assert trials.verdicts[entries[1].name].findings[0].note == note
+        assert trials.pairs[entries[1].name].candidate.unmeasured == note
+
+
+def test_a_case_that_the_base_refuses_has_no_verdict():
+    entries, sides = mixed(2, 1), Both(sd=0.003)
+    sides.does["check", entries[0].name], sides.does["prepare", entries[2].name] = [refused()], [refused()]
+    trials, kept = run(sides, entries)
+    assert list(trials.verdicts) == [entries[1].name] == [name for name, _ in kept]
+    assert entries[0].refused == entries[2].refused == "main refuses it: no such thing"
+
+
+def test_a_side_that_cannot_start_ends_the_run_before_anything_was_measured():
+    sides = Both()
+    sides.does["start", "any"] = [TrialError("main: no such Python")]
+    with pytest.raises(TrialError, match="main: no such Python"):
+        run(sides, mixed())
+
+
+def test_a_side_that_can_no_longer_start_leaves_the_rest_undecided():
+    entries = mixed(2, 1)
+    entries[1].candidate = entries[1].base = accuracy(RIGHT, RIGHT, number=1, model="another").case
+    sides = Both()
+    sides.does["start", "any"] = [None, TrialError("main: the disk is full")]
+    trials, _ = run(sides, entries)
+    assert trials.ended == "main: the disk is full" and not trials.interrupted
+    assert sorted(statuses(trials, entries)) == ["inconclusive", "inconclusive", "pass"]
