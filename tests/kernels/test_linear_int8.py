@@ -214,6 +214,15 @@ def test_deep_and_tall(bits, isa, kernels):
     check_float(kernels, normal(4096, 24), matrix, scales, normal(19), bits, "gelu")
 
 
+def test_a_block_that_rounding_leaves_empty(isa, kernels):
+    """In w8a8 360 rows of depth 3000 are 60 tiles, 11 blocks by their bytes, of 6 tiles each: the first 10 hold them all."""
+    matrix, scales = weight_int8(17, 3000, "w8a8")
+    x = integers(0, 255, 360, 3000, dtype=torch.uint8)
+    inputs = (one(0.02), zero(61))
+    output = run(kernels, x, matrix, scales, None, "w8a8", inputs=inputs)
+    tolerance.close(output, oracle(x, matrix, scales, None, "w8a8", inputs=inputs), tolerance.INT8)
+
+
 @pytest.mark.parametrize("bits", ALL_BITS)
 def test_rows_of_one_sign_and_of_zeros(bits, isa, kernels):
     """A row's levels always reach zero, so that a row of zeros is the bias, exactly."""

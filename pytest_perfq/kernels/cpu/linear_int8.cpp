@@ -173,8 +173,9 @@ void run(const LinearInt8& call, const Workers& workers) {
   });
   const int64_t panels = (call.out + kColumns - 1) / kColumns;
   const int64_t tile_bytes = kRows * x.depth * static_cast<int64_t>(sizeof(*x.elements));
-  const int64_t blocks = (x.tiles * tile_bytes + kBlockBytes - 1) / kBlockBytes;
-  const int64_t block_tiles = (x.tiles + blocks - 1) / blocks;
+  const int64_t wanted = (x.tiles * tile_bytes + kBlockBytes - 1) / kBlockBytes;
+  const int64_t block_tiles = (x.tiles + wanted - 1) / wanted;
+  const int64_t blocks = (x.tiles + block_tiles - 1) / block_tiles;  // fewer where rounding would leave some empty
   const Quantized out_as = call.y8 ? Quantized{*call.output_scale, *call.output_zero, Shape<kBits>::kLevels} : Quantized{};
   const int64_t runs = (x.depth + kRunDepth - 1) / kRunDepth;
   const int64_t run_depth = round_up((x.depth + runs - 1) / runs, int8_depth(kBits));
