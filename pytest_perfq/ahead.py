@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_perfq import collecting, suite
+from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.report.passing import Passing
 from pytest_perfq.trials.ahead import Ahead
 from pytest_perfq.trials.beforehand import Beforehand
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.sides import collect
 
+Keep = Callable[[str, dict[str, Any]], None]
+
 if TYPE_CHECKING:
+    from pytest_perfq.core.measurement import Measurement
     from pytest_perfq.settings import Settings
+    from pytest_perfq.trials.entry import Collected
 
 
-def measure(session: pytest.Session, settings: Settings, passing: Passing) -> Ahead | None:
-    """What was measured ahead of this session's latency items; None where there are none to time here. Raises PerfqError."""
+def measure(session: pytest.Session, settings: Settings, passing: Passing, keep: Keep) -> Ahead | None:
+    """What was measured ahead of this session's latency items; None where there are none to time here. Raises PerfqError.
+    keep: told of the record of every item that was measured, where a Ctrl-C ends it all before the items run."""
     config = session.config
     here, arguments = Path(config.invocation_params.dir), selection(config)
     if session.items:
@@ -32,18 +39,34 @@ def measure(session: pytest.Session, settings: Settings, passing: Passing) -> Ah
     timed = [one for one in timed if one.nodeid not in _done(settings)]
     if not timed:
         return None
-    return Beforehand(settings, timed, arguments, here, watch=passing.watch, say=passing.say).run()
+    before = Beforehand(settings, timed, arguments, here, watch=passing.watch, say=passing.say)
+    try:
+        return before.run()
+    except KeyboardInterrupt:
+        for one in timed:
+            measurement = before.found.measurements.get(one.case.id)
+            if measurement is not None:
+                keep(one.nodeid, _stopped(measurement, one, settings.passes))
+        raise
+
+
+def _stopped(measurement: Measurement, one: Collected, passes: int) -> dict[str, Any]:
+    """The record of an item whose run was stopped before it was judged."""
+    note = f"stopped by Ctrl-C before it was judged, after {len(measurement.visits)} of {passes} visits"
+    verdict = Verdict(one.case.id, (Finding(rule="measured", status="inconclusive", note=note),), one.limits)
+    return {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False, "attempt": 1}
 
 
 def _done(settings: Settings) -> set[str]:
-    """Items that a resumed run has already."""
+    """Items that a resumed run has already, in all their passes."""
     if not settings.resume:
         return set()
     from pytest_perfq.store import Store
 
     with Store.open(settings.store, readonly=True) as store:
         run = store.last_unfinished_run()
-        return set() if run is None else set(store.done(run.id))
+        done = {} if run is None else store.done(run.id)
+    return {nodeid for nodeid, measurement in done.items() if len(measurement["visits"]) >= settings.passes}
 
 
 def selection(config: pytest.Config) -> list[str]:

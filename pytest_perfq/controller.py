@@ -89,7 +89,7 @@ class Controller:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         passing = Passing(self._write, live=reporter is not None and reporter.isatty)
         try:
-            found = ahead.measure(session, self.settings, passing)
+            found = ahead.measure(session, self.settings, passing, self.recorder.remember)
         finally:
             passing.close()
         if found is not None:

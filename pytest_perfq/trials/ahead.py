@@ -66,8 +66,8 @@ class InPasses:
     _troubled: set[str] = field(default_factory=set)
     _started: float = 0.0
 
-    def run(self) -> dict[str, Measurement]:
-        """Measurements by case id. A case that cannot be measured has none: its item meets the trouble itself, and tells it."""
+    def run(self) -> None:
+        """Fills `found`, by case id. A case that cannot be measured has none: its item meets the trouble and tells it."""
         self._started = self.clock()
         entries = [Entry(one.nodeid, one.case, one.case, one.limits) for one in self.collected if one.case.kind == "latency"]
         unique = list({one.name: one for one in entries}.values())
@@ -77,7 +77,6 @@ class InPasses:
             for group in by_model(waiting):
                 self._group(group, number, done, len(waiting))
                 done += len(group)
-        return self.found
 
     def _group(self, group: Sequence[Entry], number: int, before: int, total: int) -> None:
         waiting = list(group)

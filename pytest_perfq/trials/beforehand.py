@@ -50,20 +50,24 @@ class Beforehand:
         if settings.passes:
             visit = {"time_s": settings.time / settings.passes, "precision": settings.precision, "passes": settings.passes}
             passes = InPasses(
-                self.items, here, self._given(), settings.passes, visit, time_s=settings.run_time, watch=self.watch
+                self.items, here, self._given(), settings.passes, visit, settings.run_time, self.watch,
+                found=self.found.measurements,
             )  # fmt: skip
-            self.found.measurements = passes.run()
-        if settings.vs is not None:
-            self._decide(varied(self.items, settings.vs), Sides(here, here, self._given()))
+            passes.run()
         if settings.against is not None:
             self._judge(settings.against)
+        if settings.vs is not None:
+            for name, finding in self._beside(varied(self.items, settings.vs), Sides(here, here, self._given())).items():
+                self.found.decided[name] = (*self.found.decided.get(name, ()), replace(finding, rule="slowdown"))
         if settings.confirm is not None and (nominated := self._nominated()):
             base = revisions.environment(settings.confirm, self.folder, settings.cache, say=self.say)
             theirs = collect(base, self._given(), self.arguments)
             entries, _, new = matched(theirs, nominated)
             for name in new:
                 self.say(f"{name} is not in {base.label} and cannot be confirmed against it")
-            self._decide(entries, Sides(base, here, self._given()))
+            for name, finding in self._beside(entries, Sides(base, here, self._given())).items():
+                # What the stored baseline suspected is settled by visits side by side.
+                self.found.decided[name] = (finding,)
         return self.found
 
     def _given(self) -> dict[str, Any]:
@@ -90,17 +94,17 @@ class Beforehand:
         decided = self.found.decided
         return [one for one in self.items if any(found.status in OPEN for found in decided.get(one.case.id, ()))]
 
-    def _decide(self, entries: list[Entry], sides: Sides) -> None:
+    def _beside(self, entries: list[Entry], sides: Sides) -> dict[str, Finding]:
+        """What visits side by side say, by case id."""
         left = self.settings.run_time
         if left is not None:
             left = max(1.0, left - (time.monotonic() - self._started))
         trials = Trials(entries, sides, Rules(), left, watch=self.watch, say=self.say)
         trials.run()
-        for name, verdict in trials.verdicts.items():
-            # The promise, where there is one, is about the baseline's own revision as much as about this one.
-            self.found.decided[name] = (_decided(verdict.findings[0], sides.base.label),)
         if trials.interrupted:
             raise KeyboardInterrupt
+        label = self.settings.vs if sides.shared and self.settings.vs is not None else sides.base.label
+        return {name: _decided(verdict.findings[0], label) for name, verdict in trials.verdicts.items()}
 
 
 def _decided(finding: Finding, label: str) -> Finding:

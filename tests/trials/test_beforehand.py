@@ -113,3 +113,23 @@ def test_what_is_asked_wrongly_is_one_sentence(project, run, args, sentence):
     layers(project, 1)
     status, output = run("--perf-passes=0", *args)
     assert status == 4 and sentence in " ".join(output.split()), output
+
+
+def test_a_ctrl_c_keeps_what_was_measured_and_a_resumed_run_measures_the_rest(project, run):
+    project.suite("backend='plume', accuracy=False, batch_size=[1, 2]")
+    layers(project, 0.5)
+    # The model is loaded once a pass: at the second time the user has seen enough.
+    stop = "\nimport signal\nif len(open('pids').read().split()) == 2:\n    os.kill(os.getppid(), signal.SIGINT)\n"
+    file = project.path / "layers.py"
+    file.write_text(file.read_text() + stop)
+    status, output = run("--perf-passes=2")
+    assert status == 2, output  # pytest's own for a keyboard interrupt
+    found = records(project)
+    assert [len(one.measurement["visits"]) for one in found] == [1, 1]
+    assert {one.verdict["findings"][0]["note"] for one in found} == {
+        "stopped by Ctrl-C before it was judged, after 1 of 2 visits"
+    }
+    status, output = run("--perf-passes=2", "--perf-resume")
+    assert status == 0, output
+    last = {one.nodeid: len(one.measurement["visits"]) for one in records(project)}
+    assert list(last.values()) == [2, 2]
