@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_perfq.core.case import Case
     from pytest_perfq.runner import Workbench
     from pytest_perfq.stopwatch import Local
+    from pytest_perfq.timedcall import TimedCall
 
 # What a request may still be at when its parent is gone, seconds: enough to free models and end.
 GRACE_S = 3.0
@@ -43,13 +44,15 @@ KINDS: tuple[tuple[type[PerfqError], str], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """How to measure, as the parent says. cache, data: folders. threads: of every CPU backend. seed: of latency batches."""
+    """How to measure, as the parent says. cache, data: folders. threads: of every CPU backend. seed: of latency batches.
+    core: the one to run on, None for all."""
 
     cache: str
     data: str | None = None
     pickle: bool = False
     threads: int = 1
     seed: int = 0
+    core: int | None = None
 
 
 class Served:
@@ -59,6 +62,7 @@ class Served:
         self.given = Given(cache="")
         self._bench: Workbench | None = None
         self._sides: dict[str, Local] = {}
+        self._calls: dict[str, TimedCall] = {}
 
     def hello(self) -> dict[str, Any]:
         """Who answers."""
@@ -67,6 +71,12 @@ class Served:
     def begin(self, **given: Any) -> None:
         """Takes how to measure; after `hello`, by which the parent knows that both mean the same by it."""
         self.given = Given(**given)
+        if self.given.core is not None:
+            from pytest_perfq import device
+
+            # The machine is what it was before this process took one core of it.
+            device.identify(self.given.threads)
+            os.sched_setaffinity(0, {self.given.core})
 
     def settings(self, args: Sequence[str]) -> dict[str, Any]:
         """What the project's own settings say with these arguments of pytest: {cache, data, pickle, threads}."""
@@ -95,10 +105,15 @@ class Served:
         found = _case(case)
         self._sides.pop(side, None)
         gc.unfreeze()
-        self._sides[side] = Local(self.bench.call(found), clock_for(found.device))
+        self._calls[side] = self.bench.call(found)
+        self._sides[side] = Local(self._calls[side], clock_for(found.device))
         # What the libraries and the model are made of stays: going through it before every block takes longer than the block.
         gc.collect()
         gc.freeze()
+
+    def audit(self, side: str) -> None:
+        """Holds the last timed output of a side against the way accuracy is measured."""
+        self._calls[side].audit()
 
     def warm(self, side: str) -> list[int]:
         """First calls of a side, ns."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from pytest_perfq.core import stats
+from pytest_perfq.core.conditions import Conditions
 from pytest_perfq.core.measurement import Samples
 
 Stage = Literal["screen", "confirm"]
@@ -18,7 +19,8 @@ class TrialVisit:
     """One visit of a case on both sides, timed alternately in fresh processes.
 
     number: of the visit within its stage, from 0. stage: what the visit is for; confirmation looks at fresh visits only.
-    first: the side that was timed first. a, b: samples of the base and of the candidate, round by round.
+    first: the side that was timed first. a, b: samples of the base and of the candidate, round by round. conditions: the
+    machine's meanwhile, None where nobody watched.
     """
 
     number: int
@@ -26,6 +28,7 @@ class TrialVisit:
     first: Side
     a: Samples
     b: Samples
+    conditions: Conditions | None = None
 
     @property
     def log_ratio(self) -> float:
@@ -41,12 +44,16 @@ class TrialVisit:
         return stats.median([math.log(max(b, 1) / max(a, 1)) for a, b in rounds])
 
     def to_json(self) -> dict[str, Any]:
+        conditions = None if self.conditions is None else self.conditions.to_json()
         return {
             "number": self.number, "stage": self.stage, "first": self.first, "a": self.a.to_json(), "b": self.b.to_json(),
+            "conditions": conditions,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrialVisit:
         """The inverse of to_json."""
         stage, first = cast(Stage, values["stage"]), cast(Side, values["first"])
-        return cls(values["number"], stage, first, Samples.from_json(values["a"]), Samples.from_json(values["b"]))
+        conditions = None if values.get("conditions") is None else Conditions.from_json(values["conditions"])
+        sides = Samples.from_json(values["a"]), Samples.from_json(values["b"])
+        return cls(values["number"], stage, first, *sides, conditions)

@@ -24,7 +24,7 @@ STATUSES = {
 
 def pair(entry: Entry, base: Fingerprint, candidate: Fingerprint, label: str) -> Pair:
     """Both sides as measurements. label: of the base, which the candidate's measurement names."""
-    visits = tuple(Visit(case=visit.b, base=visit.a) for visit in entry.visits)
+    visits = tuple(Visit(case=visit.b, base=visit.a, conditions=visit.conditions) for visit in entry.visits)
     facts: dict[str, str | int | float | bool] = {
         "base": label, "screen_visits": len(entry.screen), "confirm_visits": len(entry.confirm),
     }  # fmt: skip

@@ -16,6 +16,10 @@ from pytest_perfq.errors import UnknownName, UsageError
 VARIED = ("backend", "precision", "quantization", "tp", "pp")
 
 
+# Disturbed visits after which a case is given up; each was made three times.
+SPOILT = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Collected:
     """A case as one side's suites have it: the test item, and what it was promised."""
@@ -39,7 +43,7 @@ class Entry:
     """base, candidate: the case as each side has it; they differ where the sides differ by an axis. screen, confirm: visits
     of the two stages. trouble: why it can have no verdict, in one sentence. broken: whether the candidate alone is to blame.
     refused: why there is nothing to compare, which is nobody's fault. losses: workers that it has cost, True where the
-    candidate's."""
+    candidate's. spoilt: what made visits worthless."""
 
     nodeid: str
     base: Case
@@ -51,6 +55,7 @@ class Entry:
     broken: bool = False
     refused: str | None = None
     losses: list[bool] = field(default_factory=list)
+    spoilt: list[str] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -62,6 +67,14 @@ class Entry:
         self.losses.append(candidate)
         if len(self.losses) > 1:
             self.trouble, self.broken = f"{text} (twice)", all(self.losses)
+
+    def spoil(self, reason: str) -> None:
+        """The machine disturbed a visit of it, repeats and all. In another pass it may not; what always is, cannot be timed."""
+        self.spoilt.append(reason)
+        if len(self.spoilt) >= SPOILT:
+            self.trouble = (
+                f"{len(self.spoilt)} visits were disturbed, the last since {reason}; free the machine and measure again"
+            )
 
     @property
     def name(self) -> str:

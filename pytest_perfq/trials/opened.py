@@ -16,6 +16,9 @@ class Opened(Protocol):
     def prepare(self, base: Case, candidate: Case) -> None:
         """Builds a case on both sides. Raises Refused, Blamed and Lost."""
 
+    def audit(self) -> None:
+        """Holds what the timed calls gave against the way accuracy is measured. Raises Blamed and Lost."""
+
     def sides(self) -> Mapping[str, stopwatch.Side]:
         """'a', the base, and 'b', the candidate, as prepared. Timing them may raise Blamed and Lost."""
 

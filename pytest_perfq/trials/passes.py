@@ -9,18 +9,23 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from pytest_perfq import stopwatch
 from pytest_perfq.core import stages
+from pytest_perfq.core.conditions import Conditions, disturbances
+from pytest_perfq.core.measurement import Samples
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.stages import Standing
 from pytest_perfq.core.trial import Side, Stage, TrialVisit
 from pytest_perfq.core.visible import visible
+from pytest_perfq.device.conditions import watched
 from pytest_perfq.device.lock import device_lock
+from pytest_perfq.device.sampler import Sampler
 from pytest_perfq.errors import TrialError
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Opened, Refused
@@ -56,7 +61,8 @@ class Moment:
 class Passes(Generic[T]):
     """Runs trials. opened: starts fresh workers for both sides. time_s: of the whole run, None for as long as it takes.
     screened: False where every entry is a suspect already. kept: told of every entry that gained a visit, and who made it.
-    watch: told of every step. say: told sentences for a person. ended: why it stopped before everything was decided."""
+    watch: told of every step. say: told sentences for a person. watcher: of the machine beside each visit, None for nobody.
+    threads: of a side on a CPU. ended: why it stopped before everything was decided."""
 
     entries: Sequence[Entry]
     opened: Callable[[], AbstractContextManager[T]]
@@ -67,6 +73,8 @@ class Passes(Generic[T]):
     watch: Callable[[Moment], None] = lambda moment: None
     say: Callable[[str], None] = lambda line: None
     clock: Callable[[], float] = time.monotonic
+    watcher: Sampler | None = None
+    threads: int = 1
     ended: str | None = None
     number: int = 0
     suspects: list[str] = field(default_factory=list)
@@ -182,14 +190,28 @@ class Passes(Generic[T]):
             sides = pair.sides()
             order = {name: sides[name] for name in ("ab" if first == "a" else "ba")}
             with device_lock(entry.candidate.device).write_lock():
-                found = stopwatch.alternate(order, plan)
+                found, conditions = self._timed(entry, order, plan)
+            pair.audit()
         except Refused as error:
             entry.refused = str(error)
         except Blamed as error:
             entry.trouble, entry.broken = str(error), error.candidate
         else:
-            visits.append(TrialVisit(len(visits), stage, first, found["a"], found["b"]))
+            if reasons := disturbances(conditions):
+                entry.spoil("; ".join(reasons))
+                return
+            visits.append(TrialVisit(len(visits), stage, first, found["a"], found["b"], conditions))
             self.kept(entry, pair)
+
+    def _timed(
+        self, entry: Entry, order: Mapping[str, stopwatch.Side], plan: stopwatch.VisitPlan
+    ) -> tuple[dict[str, Samples], Conditions | None]:
+        """Both sides' samples, and the conditions where somebody watches."""
+        if self.watcher is None:
+            return stopwatch.alternate(order, plan), None
+        device = entry.candidate.device
+        threads = self.threads if device == "cpu" else 1
+        return watched(partial(stopwatch.alternate, order, plan), self.watcher, device=device, threads=threads, told=self.say)
 
     def _in_time(self) -> bool:
         if self.ended is None and self._pace.used():

@@ -11,6 +11,7 @@ from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair, judge_suite
+from pytest_perfq.device.sampler import sampler
 from pytest_perfq.errors import TrialError
 from pytest_perfq.trials import conclusions, explaining
 from pytest_perfq.trials.entry import Entry
@@ -25,15 +26,16 @@ Keep = Callable[[Entry, Pair, Verdict], None]
 @dataclass(slots=True)
 class Trials:
     """Both sides of some cases against each other. time_s: of the latency part, None for as long as it takes. screened: False
-    where latency cases are suspects already. keep: told of every entry whenever it gained a measurement. watch, say: see
-    passes.Passes. pairs, verdicts: by the candidate's id; none of an entry that was refused. ended: why the run stopped
-    before everything was measured."""
+    where latency cases are suspects already. explained: False where nobody asks why. keep: told of every entry whenever it
+    gained a measurement. watch, say: see passes.Passes. pairs, verdicts: by the candidate's id; none of an entry that was
+    refused. ended: why the run stopped before everything was measured."""
 
     entries: Sequence[Entry]
     sides: Sides
     rules: Rules = field(default_factory=Rules)
     time_s: float | None = None
     screened: bool = True
+    explained: bool = True
     keep: Keep = lambda entry, pair, verdict: None
     watch: Callable[[Moment], None] = lambda moment: None
     say: Callable[[str], None] = lambda line: None
@@ -108,9 +110,14 @@ class Trials:
     # -- latency
 
     def _latency(self, entries: Sequence[Entry]) -> None:
+        watcher = sampler()
         passes = Passes(entries, self.sides.opened, self.rules, self.time_s, self.screened, self._visited, self.watch, self.say)
+        passes.watcher, passes.threads = watcher, int(self.sides.given.get("threads", 1))
         # Stopped before the first pass: the cases are told of all the same.
-        standings = passes.run() if self.ended is None else {}
+        try:
+            standings = passes.run() if self.ended is None else {}
+        finally:
+            watcher.close()
         self.ended = self.ended or passes.ended
         for entry in entries:
             if entry.refused is None:
@@ -122,7 +129,7 @@ class Trials:
 
     def _explain(self, entries: Sequence[Entry]) -> None:
         """Profiles the worst regressions on both sides; the worst alone where the run has no time left."""
-        if self.interrupted:
+        if self.interrupted or not self.explained:
             return
         slower = [(self.verdicts[one.name].findings[0], one) for one in entries if one.name in self.verdicts and one.visits]
         slower = [(finding, entry) for finding, entry in slower if finding.status == "regressed"]

@@ -7,6 +7,8 @@ third of the noise.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +31,7 @@ class Sides:
     base: Environment
     candidate: Environment
     given: Mapping[str, Any] = field(default_factory=dict)
+    _openings: Iterator[int] = field(default_factory=itertools.count, compare=False, repr=False)
 
     @property
     def shared(self) -> bool:
@@ -48,9 +51,18 @@ class Sides:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Workers]:
-        """Fresh workers."""
-        with _started([self.base] if self.shared else [self.base, self.candidate], self.given) as workers:
-            yield Workers(workers[0], workers[-1])
+        """Fresh workers. Which side is built first alternates: where its memory lies follows from that, and some programs'
+        time from where it lies. With one thread both run on one core, from opening to opening another: on two they would
+        meet different neighbours."""
+        opening = next(self._openings)
+        given = dict(self.given)
+        if given.get("threads") == 1 and hasattr(os, "sched_getaffinity"):
+            cores = sorted(os.sched_getaffinity(0))
+            given["core"] = cores[opening // 2 % len(cores)]
+        turned = opening % 2 == 1
+        sides = [self.base] if self.shared else [self.base, self.candidate]
+        with _started(sides[::-1] if turned else sides, given) as workers:
+            yield Workers(workers[-1 if turned else 0], workers[0 if turned else -1], turned)
 
 
 @contextlib.contextmanager
@@ -91,8 +103,9 @@ def _cases(worker: Worker, answer: Sequence[dict[str, Any]], args: Sequence[str]
 class Workers:
     """Two workers that wait for requests, or one for both sides. Every request may raise Blamed and Lost."""
 
-    def __init__(self, base: Worker, candidate: Worker) -> None:
-        self._workers = {"a": base, "b": candidate}
+    def __init__(self, base: Worker, candidate: Worker, turned: bool = False) -> None:
+        """turned: the candidate is asked first."""
+        self._workers = {"b": candidate, "a": base} if turned else {"a": base, "b": candidate}
 
     def prepare(self, base: Case, candidate: Case) -> None:
         """Builds a case on both sides. Raises Refused where there is nothing to compare."""
@@ -112,6 +125,10 @@ class Workers:
             raise Refused(said["a"])
         if refusals["b"]:
             raise Blamed(said["b"], candidate=True)
+
+    def audit(self) -> None:
+        """Holds what the timed calls gave against the way accuracy is measured."""
+        self._both("audit", {side: {"side": side} for side in self._workers})
 
     def sides(self) -> Mapping[str, Remote]:
         """'a', the base, and 'b', the candidate, as prepared."""

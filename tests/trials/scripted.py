@@ -54,6 +54,9 @@ class Pair:
         self.ratio = math.log1p(slower) + self.script.dice.gauss(0.0, sd)
         self.script.log.append((self.number, candidate.id, self.ratio))
 
+    def audit(self):
+        self.script.act("audit", self.at, "b")
+
     def sides(self):
         return {name: Side(self, name, self.at) for name in "ab"}
 

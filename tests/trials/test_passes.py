@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from scripted import Script, blamed, entries, lost, refused
 
 from pytest_perfq.core.budget import Limit
+from pytest_perfq.core.conditions import Conditions
 from pytest_perfq.core.rules import RULES
 from pytest_perfq.errors import TrialError
 from pytest_perfq.trials import conclusions, passes
+from pytest_perfq.trials.opened import Blamed
 from pytest_perfq.trials.passes import LATE, STOPPED, Passes
 
 
@@ -130,7 +132,7 @@ def test_the_device_is_held_while_it_is_timed_and_only_then(monkeypatch):
 
     monkeypatch.setattr(passes, "device_lock", lambda device: Lock)
     run(Watched(), entries(2))
-    assert seen == {("start", False), ("prepare", False), ("time", True)}
+    assert seen == {("start", False), ("prepare", False), ("time", True), ("audit", False)}
 
 
 # ---- time
@@ -338,3 +340,26 @@ def test_every_entry_ends_with_a_standing_or_a_reason_and_no_visit_is_lost(sd, s
         assert [visit.number for visit in one.confirm] == list(range(len(one.confirm)))
         if one.confirm:
             assert one.name in scheduler.suspects
+
+
+def test_what_the_timed_calls_got_wrong_is_put_down_to_the_side():
+    script = Script()
+    found = entries(2)
+    script.does["audit", found[0].name] = [Blamed("it gave other logits in its timed calls", True)]
+    Passes(found, script.opened, clock=script.clock).run()
+    assert (found[0].trouble, found[0].broken, found[0].visits) == ("it gave other logits in its timed calls", True, [])
+    assert found[1].trouble is None and len(found[1].visits) >= 3
+
+
+def test_a_disturbed_visit_counts_for_nothing_and_too_many_end_the_case(monkeypatch):
+    quiet, throttled = Conditions(duration_s=1.0, readings=9), Conditions(duration_s=1.0, readings=9, clock_step_s=-3.0)
+    at = iter([throttled])
+    monkeypatch.setattr(passes, "watched", lambda attempt, watcher, **given: (attempt(), next(at, quiet)))
+    script, (one,) = Script(), entries(1)
+    assert Passes([one], script.opened, clock=script.clock, watcher=object()).run()[one.name].status == "ok"
+    assert len(one.spoilt) == 1 and all(visit.conditions == quiet for visit in one.visits)
+
+    monkeypatch.setattr(passes, "watched", lambda attempt, watcher, **given: (attempt(), throttled))
+    (one,) = entries(1)
+    Passes([one], Script().opened, watcher=object()).run()
+    assert one.visits == [] and one.trouble.startswith("3 visits were disturbed, the last since the ")

@@ -17,7 +17,8 @@ RIGHT = [1] * 90 + [0] * 10
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """Nothing is timed here: no other run need wait."""
+    """Nothing is timed here: no other run need wait, and nobody watch."""
+    monkeypatch.setattr(passes, "watched", lambda attempt, watcher, **given: (attempt(), None))
     monkeypatch.setattr(passes, "device_lock", lambda device: SimpleNamespace(write_lock=contextlib.nullcontext))
 
 
@@ -39,7 +40,7 @@ class Whole(Pair):
 
 
 class Both(Script):
-    base = SimpleNamespace(label="main")
+    base, given = SimpleNamespace(label="main"), {"threads": 1}
     right = {}
 
     @contextlib.contextmanager
@@ -91,7 +92,10 @@ def test_a_run_that_is_cut_off_says_how_far_it_came():
     trials.run()
     assert notes[0] == "the run was cut off after 1 visit, while the case was screened"
     assert notes[3] == "the run was cut off after 4 visits, while the case was confirmed"
-    assert "3 visits to screen it and 1 fresh visit to" in notes[4] and "Ctrl-C stopped the run, while it was confirmed" in notes[4]
+    assert (
+        "3 visits to screen it and 1 fresh visit to" in notes[4]
+        and "Ctrl-C stopped the run, while it was confirmed" in notes[4]
+    )
 
 
 def test_ctrl_c_while_accuracy_is_evaluated_tells_of_every_case():
