@@ -65,7 +65,8 @@ class Held:
             here = revisions.environment(commit, Path.cwd(), Path(self.given["cache"]), self.install, self.passing.say)
             theirs = _case(collect(here, self.given, self.words), self.case.case.id)
             entry = Entry(self.case.nodeid, self.case.case, theirs.case)
-            trials = Trials([entry], Sides(self.base, here, self.given), self.rules, self.time_s, screened=False)
+            trials = Trials([entry], Sides(self.base, here, self.given), self.rules, self.time_s)
+            trials.screened = trials.explained = False
             trials.watch, trials.say = self.passing.watch, self.passing.say
             trials.run()
         except (TrialError, UsageError) as error:

@@ -8,13 +8,14 @@ import time
 
 import psutil
 import pytest
-from throwaway import FEATHER, WOVEN
+from throwaway import FEATHER
 
 from pytest_perfq.store import Store
 
 FIRST = "synthetic-feather/light/plume@cpu/fp32/b1/s8"
 
 
+@pytest.mark.slow
 def test_slower_code_is_found_named_and_kept(project, command):
     project.suite(f"{FEATHER}, batch_size=[1, 2]")
     project.layers(2.0)
@@ -56,17 +57,22 @@ def test_unchanged_code_never_alarms_and_the_ini_file_says_how_to_measure(projec
         assert store.records(store.run("last").id)[-1].measurement["fingerprint"]["identity"]["threads"] == 1
 
 
+@pytest.mark.slow
 def test_damage_to_a_weight_and_to_the_map_of_labels_is_found(project, command):
-    project.suite(WOVEN, "woven", ["scaled", "named"])
+    both = ("calibration_split='scaled'", "split='named'")
+    sweeps = [f"Sweep(task='woven', model='light', seq_len=8, latency=False, {one})" for one in both]
+    tests = [f"@{one}\ndef test_{number}(case, perfq):\n    perfq(case)\n" for number, one in enumerate(sweeps)]
+    project.write(test_it="from pytest_perfq import Sweep\n" + "".join(tests))
     project.layers()
     project.commit("sound")
     project.layers(scale=-3.0, labels=("yes", "no"))
     project.commit("damaged")
     status, output, _ = command("ab", "HEAD~", "HEAD", "--threads", 1, "--format", "json")
-    found = {one["case_id"].split("/")[1]: one for one in json.loads(output)["cases"]}
-    assert status == 1 and {name: one["status"] for name, one in found.items()} == {"scaled": "regressed", "named": "regressed"}
+    found = {one["case_id"].split("/")[0]: one for one in json.loads(output)["cases"]}
+    assert status == 1 and list(found) == ["synthetic-woven", "synthetic-woven@named"]
+    assert [one["status"] for one in found.values()] == ["regressed", "regressed"]
     # The sound model is right on nine of ten examples by construction; with its names swapped it is on the tenth.
-    accuracy = next(one for one in found["named"]["findings"] if one["rule"] == "accuracy")
+    accuracy = next(one for one in found["synthetic-woven@named"]["findings"] if one["rule"] == "accuracy")
     assert accuracy["observed"] == pytest.approx(0.9 - 0.1)
 
 
@@ -127,7 +133,6 @@ def test_a_case_that_both_sides_refuse_is_left_out(project, command):
         (["HEAD", "main"], "HEAD and main are the same revision "),
         (["HEAD", "gone"], "there is no revision 'gone' in "),
         (["HEAD", ".", "nowhere.py"], "cannot be collected: file or directory not found: nowhere.py"),
-        (["--vs", "backend=plume"], "every case is backend=plume already; give another value to hold it against"),
         (["--env", sys.executable, "--env", "/no/python"], "/no/python: /no/python cannot be started"),
         (["HEAD~", "HEAD"], "and HEAD ("),
     ],

@@ -118,6 +118,7 @@ def test_ends_that_enclose_nothing_are_one_sentence(project, commits):
         ends(project.path, "gone", "main")
 
 
+@pytest.mark.slow
 def test_a_real_slow_down_is_tracked_to_its_commit(project, command):
     project.suite()
     project.layers(2.0)

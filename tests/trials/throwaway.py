@@ -7,7 +7,7 @@ from pathlib import Path
 FAKES = Path(__file__).resolve().parents[1] / "plugin" / "fakes"
 SUITE = """\
 from pytest_perfq import Budget, Sweep
-S = Sweep(task={task!r}, model={model!r}, seq_len=8, {sweep})
+S = Sweep(task="feather", model="light", seq_len=8, {sweep})
 @S
 def test_it(case, perfq):
     perfq(case)
@@ -20,7 +20,6 @@ def forward(ids):
     return [[float(row.sum()), 1.0] for row in ids]
 """
 FEATHER = "backend='plume', accuracy=False"
-WOVEN = "backend='eager', latency=False"
 LABELS = ("no", "yes")
 
 
@@ -45,8 +44,8 @@ class Project:
     def layers(self, ms=1.0, scale=1.0, labels=LABELS):
         self.write(layers=LAYERS.format(ms=ms, scale=scale, labels=labels))
 
-    def suite(self, sweep=FEATHER, task="feather", model="light"):
-        self.write(test_it=SUITE.format(task=task, sweep=sweep, model=model))
+    def suite(self, sweep=FEATHER):
+        self.write(test_it=SUITE.format(sweep=sweep))
 
     def commit(self, subject="a change"):
         """The id of a commit of everything."""

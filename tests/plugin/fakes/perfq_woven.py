@@ -1,5 +1,5 @@
-"""The tiny task with what a project may damage in its module `layers`: SCALE, of one weight, for the model `scaled`, and LABELS,
-what the classes are called, for the model `named`."""
+"""The tiny task with what a project may damage in its module `layers`: SCALE, of one weight, where the calibration split is
+`scaled`, and LABELS, what the classes are called, where the split is `named`: one worker then serves both."""
 
 import dataclasses
 import importlib
@@ -14,13 +14,13 @@ class Woven(Tiny):
     def load_model(self, case, resources):
         model = super().load_model(case, resources)
         with torch.no_grad():
-            if case.model != "scaled":
+            if case.calibration_split != "scaled":
                 return model
             model.module.classifier.weight[0] *= importlib.import_module("layers").SCALE
         return model
 
     def evaluate(self, case, model, examples, predict, batch_size):
-        labels = tuple(importlib.import_module("layers").LABELS) if case.model == "named" else examples.labels
+        labels = tuple(importlib.import_module("layers").LABELS) if case.split == "named" else examples.labels
         named = [{**row, "label": examples.labels[row["label"]]} for row in examples.rows]
         found = super().evaluate(case, model, dataclasses.replace(examples, labels=labels), predict, batch_size)
         right = tuple(float(name == row["label"]) for name, row in zip(found.predictions, named, strict=True))
