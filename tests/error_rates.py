@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lost_examples
 import numpy as np
 from recorded import Recorded
 from rival_rules import RIVALS, shares
@@ -223,6 +224,15 @@ def of_another_day(recorded: Recorded) -> list[Figure]:
     ]
 
 
+def lost(_: Recorded) -> list[Figure]:
+    """One example of 1,000 goes wrong and nothing else moves."""
+    told, alarms = lost_examples.found()
+    return [
+        Figure("verdicts: one lost example of 1,000 told with its id", told, "share", 1.0, "larger"),
+        Figure("verdicts: unchanged predictions called worse", alarms, "share", 0.0),
+    ]
+
+
 def rivals(recorded: Recorded) -> list[Figure]:
     """The same recorded timings under the rules of other tools."""
     found = []
@@ -238,7 +248,7 @@ def rivals(recorded: Recorded) -> list[Figure]:
 def main() -> None:
     recorded, begin = Recorded.load(), time.perf_counter()
     figures = []
-    for part in (simulated, measured, of_another_day, rivals):
+    for part in (simulated, measured, of_another_day, lost, rivals):
         for one in part(recorded):
             figures.append(one)
             print(one.line(), flush=True)
