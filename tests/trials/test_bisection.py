@@ -4,6 +4,9 @@ import math
 
 import pytest
 
+from pytest_perfq.cli.bisect import Held, report
+from pytest_perfq.core.finding import Finding, Verdict
+from pytest_perfq.core.rules import RULES
 from pytest_perfq.errors import UsageError
 from pytest_perfq.trials.bisection import Bisection, ends
 
@@ -156,3 +159,25 @@ def test_what_cannot_be_searched_is_one_sentence(project, command, words, senten
     project.commit("the case is gone")
     status, _, errors = command("bisect", *words)
     assert status == 3 and sentence in errors
+
+
+def test_an_undecided_search_says_why_and_what_is_left(project, commits):
+    answers = iter([("good", "2.00 ms -> 2.01 ms"), ("undecided", "a slow-down under 9.0% cannot be seen with 32 visits")])
+    found = searched(project, commits[0], commits[-1], lambda one: next(answers))
+    lines = report(found, lambda one: "2.00 ms -> 2.20 ms, +10.0%", CASE).splitlines()
+    assert lines[0] == "undecided: a slow-down under 9.0% cannot be seen with 32 visits"
+    assert lines[1] == f"the first bad commit of {CASE} is one of {len(found.left)}:"
+    assert lines[2] == f"  {commits[-1][:10]} commit 7" and lines[2 + len(found.left)] == "steps:"
+    assert lines[-3:] == [
+        f"  bad       {commits[-1][:10]} commit 7: 2.00 ms -> 2.20 ms, +10.0%",
+        *(f"  {step}" for step in found.steps),
+    ]
+
+
+def test_what_a_step_must_lack_follows_from_what_was_found(project):
+    """Half of the bad revision's slow-down, never under the floor; the chance of a false alarm is shared among the steps."""
+    held = Held(None, None, {}, (), None, None, None)
+    for observed, effect in ((0.4, 0.05), (0.06, 0.03), (0.012, 0.015)):
+        held.found["x"] = None, Verdict(CASE, (Finding(rule="slowdown", status="regressed", observed=observed),))
+        held.sharpen("x", 4)
+        assert held.rules.effect == pytest.approx(effect) and held.rules.alpha == pytest.approx(RULES.alpha / 4)
