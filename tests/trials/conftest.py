@@ -17,9 +17,6 @@ def project(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     for name in ("PERFQ_STORE", "PYTEST_ADDOPTS", "CI", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    # Of all the plugins that are installed here a worker that collects needs one.
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_perfq.plugin")
     # A folder for temporary files of its own: nobody else's timing holds the device.
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -35,8 +32,11 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def command(capfd):
+def command(capfd, monkeypatch):
     """Runs `perfq`: (status, output, errors)."""
+    # Of all the plugins that are installed here a worker that collects needs one.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_perfq.plugin")
 
     def run(*words):
         with pytest.raises(SystemExit) as done:
