@@ -24,6 +24,7 @@ class Case:
 
     model is where the model comes from (hub id, folder, `package:MODULE/PATH`, `synthetic:NAME`), model_name what it is
     called in the id. samples: evaluation examples, None for the whole split. metrics: empty for the task's own.
+    test: of a case that no sweep made but a test that times something itself, its name within the file `model_name`.
     """
 
     task: Spec
@@ -43,11 +44,12 @@ class Case:
     metrics: tuple[str, ...] = ()
     split: str = "validation"
     calibration_split: str = "train"
+    test: str | None = None
 
     @property
     def kind(self) -> str:
         """'accuracy' or 'latency'."""
-        return "accuracy" if self.batch_size is None else "latency"
+        return "accuracy" if self.batch_size is None and self.test is None else "latency"
 
     @property
     def numeric(self) -> str:
@@ -58,7 +60,10 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Such as `squad/distilbert/ort@cpu/int8-dynamic[Add,MatMul]/b8/s128`, or `.../accuracy-n1000`."""
+        """Such as `squad/distilbert/ort@cpu/int8-dynamic[Add,MatMul]/b8/s128`, or `.../accuracy-n1000`; of a test
+        `benchmark/tests/test_sort.py::test_sort[10]`."""
+        if self.test is not None:
+            return f"{self.dataset}/{self.model_name}::{self.test}"
         # The embedded default is another data set for each task.
         data = f"synthetic-{self.task.name}" if self.dataset == "synthetic" else self.dataset.rpartition("/")[2]
         data = data.replace(":", "-")
@@ -109,6 +114,8 @@ class Case:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {"task": str(self.task), "backend": str(self.backend), "metrics": list(self.metrics)}
         values["quantization"] = None if self.quantization is None else self.quantization.to_json()
+        if self.test is None:
+            del values["test"]  # as every case of a sweep was written before there were tests
         return {"id": self.id, **values}
 
     @classmethod

@@ -7,6 +7,7 @@ the tests hold these against it). The permutation tests that need arrays are in 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -30,6 +31,10 @@ def median(values: Sequence[float]) -> float:
     return float(ordered[middle]) if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+# exp(-40 ** 2 / 2) is no double.
+_NEGLIGIBLE_SD = 40.0
+
+
 @lru_cache(maxsize=4096)
 def binomial_tail(k: int, n: int, p: float) -> float:
     """P(X <= k) for X binomial of n trials of probability p."""
@@ -39,7 +44,9 @@ def binomial_tail(k: int, n: int, p: float) -> float:
         return float(p <= 0.0)
     base, ratio = math.log1p(-p), math.log(p) - math.log1p(-p)
     full = math.lgamma(n + 1)
-    terms = (math.exp(full - math.lgamma(i + 1) - math.lgamma(n - i + 1) + n * base + i * ratio) for i in range(k + 1))
+    # Terms fall off below the mean: none so far under the largest one changes a double.
+    first = max(0, int(min(k, n * p) - _NEGLIGIBLE_SD * (math.sqrt(n * p * (1.0 - p)) + 1.0)))
+    terms = (math.exp(full - math.lgamma(i + 1) - math.lgamma(n - i + 1) + n * base + i * ratio) for i in range(first, k + 1))
     return min(1.0, math.fsum(terms))
 
 
@@ -78,11 +85,10 @@ def interval_ranks(n: int, q: float, confidence: float) -> tuple[int, int] | Non
     whatever the distribution; None when n is too small for any."""
     side = (1.0 - confidence) / 2.0
     # P(quantile < x_(r)) = P(X <= r - 1): the largest r on the left and the smallest on the right that keep the promise.
-    lower = next((rank for rank in range(n, 0, -1) if binomial_tail(rank - 1, n, q) <= side), None)
-    upper = next((rank for rank in range(1, n + 1) if binomial_tail(rank - 1, n, q) >= 1.0 - side), None)
-    if lower is None or upper is None:
-        return None
-    return lower - 1, upper - 1
+    ranks = range(1, n + 1)
+    lower = bisect_right(ranks, side, key=lambda rank: binomial_tail(rank - 1, n, q))
+    upper = bisect_left(ranks, 1.0 - side, key=lambda rank: binomial_tail(rank - 1, n, q)) + 1
+    return None if lower < 1 or upper > n else (lower - 1, upper - 1)
 
 
 def quantile_interval(values: Sequence[float], q: float = 0.5, confidence: float = 0.95) -> tuple[float, float] | None:

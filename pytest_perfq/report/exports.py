@@ -67,9 +67,9 @@ def _benchmark(one: Exported) -> dict[str, Any]:
     extra: dict[str, Any] = {f"{name}_ms": value for name, value in numbers.percentiles_ms.items()}
     extra |= {"status": one.verdict.status, "speedup": numbers.speedup, "bytes": numbers.bytes, **measurement.facts}
     return {
-        "group": case.program().id,
-        "name": case.id,
-        "fullname": f"{one.nodeid.partition('::')[0]}::{case.id}",
+        "group": case.program().id if case.test is None else None,
+        "name": case.id if case.test is None else case.test,
+        "fullname": f"{one.nodeid.partition('::')[0]}::{case.id if case.test is None else case.test}",
         "params": {name: value for name, value in case.axes().items() if value is not None},
         "param": case.id,
         "extra_info": {name: value for name, value in extra.items() if value is not None},

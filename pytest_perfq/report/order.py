@@ -52,9 +52,10 @@ def in_walk(cases: Mapping[str, Case], walk: Iterable[str] = ()) -> list[str]:
 
 
 def stem(case_ids: Iterable[str]) -> str:
-    """The longest beginning that all ids share, such as `squad/bert/ort@cpu/`, to the end of the precision at most."""
+    """The longest beginning that all ids share, such as `squad/bert/ort@cpu/`, to the end of the precision at most. The last
+    part of an id is never shared: something must stand in its row."""
     shared = []
-    for column in zip(*(parts(name)[:SHARED_PARTS] for name in case_ids), strict=False):
+    for column in zip(*(parts(name)[:-1][:SHARED_PARTS] for name in case_ids), strict=False):
         if len(set(column)) > 1:
             break
         shared.append(f"{column[0]}/")

@@ -45,13 +45,17 @@ LATENCY = (
 
 
 def program(case: Case) -> str:
-    """What ran, without data, model, batch and length: `ort@cpu int8-dynamic[Add,MatMul]`."""
+    """What ran, without data, model, batch and length: `ort@cpu int8-dynamic[Add,MatMul]`; of a test its name."""
+    if case.test is not None:
+        return case.test
     parallel = f" tp{case.tp}pp{case.pp}" if case.tp > 1 or case.pp > 1 else ""
     return f"{case.backend}@{case.device} {case.numeric}{parallel}"
 
 
 def shape(case: Case) -> str:
-    """Batch, length and padding as the id writes them: `b8 s128`, `b1 s32 half`."""
+    """Batch, length and padding as the id writes them: `b8 s128`, `b1 s32 half`; nothing of a test."""
+    if case.test is not None:
+        return ""
     return f"b{case.batch_size} s{case.seq_len}" + ("" if case.padding == "full" else f" {case.padding}")
 
 

@@ -150,3 +150,10 @@ def test_the_minimal_effect_is_seen_with_the_promised_power():
 def test_variance_is_numpys(values):
     assert stats.variance(values) == pytest.approx(np.var(values, ddof=1), rel=1e-6, abs=1e-9)
     assert stats.variance(values[:1]) == 0.0
+
+
+@pytest.mark.parametrize("n", [2_000, 200_000])
+def test_ranks_of_very_many_rounds_are_scipys(n):
+    """As many as pytest-benchmark makes of a call of microseconds."""
+    lower, upper = scipy.stats.binom.ppf([0.025, 0.975], n, 0.5)
+    assert stats.interval_ranks(n, 0.5, 0.95) == (lower - 1, upper)
