@@ -11,9 +11,9 @@ from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair, judge_suite
-from pytest_perfq.device.sampler import sampler
+from pytest_perfq.device.sampler import Sampler, sampler
 from pytest_perfq.errors import TrialError
-from pytest_perfq.trials import conclusions, explaining
+from pytest_perfq.trials import clocks, conclusions, explaining
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Refused
 from pytest_perfq.trials.passes import STOPPED, Moment, Passes, by_model
@@ -113,23 +113,50 @@ class Trials:
         watcher = sampler()
         passes = Passes(entries, self.sides.opened, self.rules, self.time_s, self.screened, self._visited, self.watch, self.say)
         passes.watcher, passes.threads = watcher, int(self.sides.given.get("threads", 1))
-        # Stopped before the first pass: the cases are told of all the same.
         try:
+            # Stopped before the first pass: the cases are told of all the same.
             standings = passes.run() if self.ended is None else {}
-        finally:
-            watcher.close()
-        self.ended = self.ended or passes.ended
-        for entry in entries:
-            if entry.refused is None:
-                self._conclude(entry, conclusions.verdict(entry, standings.get(entry.name), self.rules, self.ended))
-        try:
-            self._explain(entries)
+            self.ended = self.ended or passes.ended
+            for entry in entries:
+                if entry.refused is None:
+                    self._conclude(entry, conclusions.verdict(entry, standings.get(entry.name), self.rules, self.ended))
+            if not self.interrupted:
+                self._recheck(entries, watcher, passes.threads)
+                self._explain(entries)
         except KeyboardInterrupt:
             self.ended = self.ended or STOPPED
+        finally:
+            watcher.close()
+
+    def _recheck(self, entries: Sequence[Entry], watcher: Sampler, threads: int) -> None:
+        """Counts confirmed regressions in clock cycles, where the clock is known: one of the clock alone is no regression."""
+        for entry in entries:
+            finding = self.verdicts[entry.name].findings[0] if entry.name in self.verdicts else None
+            if finding is None or finding.status != "regressed" or not clocks.known(entry):
+                continue
+            try:
+                with self.sides.opened() as workers:
+                    slower = clocks.slowdown_in_cycles(entry, workers, watcher, threads)
+            except (Blamed, Refused, TrialError) as error:
+                self._amend(entry, finding.status, f"not counted in clock cycles: {error}")
+                continue
+            if slower is None:
+                self._amend(entry, finding.status, "not counted in clock cycles: the clock was not known any more")
+            elif slower <= self.rules.floor:
+                self._amend(
+                    entry, "inconclusive", f"in clock cycles it is {slower:+.1%}: the clock changed, not the code; fix it"
+                )
+            else:
+                self._amend(entry, finding.status, f"in clock cycles it is {slower:+.1%}")
+
+    def _amend(self, entry: Entry, status: str, note: str) -> None:
+        finding = self.verdicts[entry.name].findings[0]
+        found = replace(finding, status=status, note=f"{finding.note}; {note}")
+        self._conclude(entry, replace(self.verdicts[entry.name], findings=(found,)))
 
     def _explain(self, entries: Sequence[Entry]) -> None:
         """Profiles the worst regressions on both sides; the worst alone where the run has no time left."""
-        if self.interrupted or not self.explained:
+        if not self.explained:
             return
         slower = [(self.verdicts[one.name].findings[0], one) for one in entries if one.name in self.verdicts and one.visits]
         slower = [(finding, entry) for finding, entry in slower if finding.status == "regressed"]
