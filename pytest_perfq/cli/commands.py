@@ -162,6 +162,20 @@ def history(case: str | None, changes: bool, store: str) -> None:
     click.echo(looking_back.changed(case, store, width()) if changes else looking_back.history(str(case), store, width()))
 
 
+@perfq.command("import")
+@click.argument("path", metavar="FILE", type=click.Path(dir_okay=False))
+@STORE
+def import_(path: str, store: str) -> None:
+    """Take what pytest-benchmark saved into the store, as a run.
+
+    FILE is what `pytest --benchmark-json=FILE` writes. compare, report, history and export then know its benchmarks; two
+    imported runs were not measured side by side, so that what looks slower stays undecided.
+    """
+    from pytest_perfq.cli import import_ as importing
+
+    click.echo(importing.import_(path, store))
+
+
 @perfq.command()
 @click.argument("run", default="last")
 @click.option(
