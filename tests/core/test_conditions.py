@@ -51,7 +51,7 @@ def on_gpu(**facts):
         (on_gpu(foreign=(Foreign(pid=7),)), "process 7 used memory of the GPU"),
         (on_cpu(throttled=12, throttled_s=0.4), "the cgroup throttled us 12 times for 0.4 s"),
         (on_cpu(0.1, throttled=1, throttled_s=0.05), "the cgroup throttled us once for 0.05 s"),
-        (on_cpu(steal=0.09), "steal took 9 % of the visit"),
+        (on_cpu(steal=0.19), "steal took 19 % of the visit"),
         (on_cpu(others_cpus=1.2), "other processes used 1.2 of 2 CPUs, and 2 threads of ours need one each"),
         (on_cpu(others_cpus=1.6, threads=1), "other processes used 1.6 of 2 CPUs, and 1 thread of ours needs one"),
         (Conditions(duration_s=5.0, clock_step_s=-3.25), "the clock stepped by -3.2 s during the visit"),
@@ -74,7 +74,7 @@ def test_what_makes_a_visit_worthless(conditions, sentence):
         # A busy machine is the normal case.
         on_cpu(others_cpus=0.8, load_1min=7.0, pressure=0.6, min_mhz=800.0, max_mhz=3600.0, max_temperature_c=93.0),
         on_cpu(others_cpus=1.0, threads=1),
-        on_cpu(steal=0.04),
+        on_cpu(steal=0.14),
         on_cpu(throttled=1, throttled_s=0.03),
         # Ticks of 10 ms say nothing of a tenth of a second.
         on_cpu(0.1, others_cpus=1.9, steal=0.5),

@@ -39,7 +39,7 @@ DISTURBED = [
     (visit(gpu={"processes": [{"pid": 4711, "memory_bytes": 2254857830}]}), "process 4711 used 2.1 GiB of the GPU"),
     (visit(step_s=-30.0), "the clock stepped by -30.0 s during the visit"),
     (visit({"throttled": 12, "throttled_s": 0.4}), "the cgroup throttled us 12 times for 0.4 s"),
-    (visit({"busy_s": 4.55, "own_s": 4.5, "steal_s": 0.45}), "steal took 9 % of the visit"),
+    (visit({"busy_s": 4.05, "own_s": 4.0, "steal_s": 0.95}), "steal took 19 % of the visit"),
     (visit({"busy_s": 10.0, "own_s": 2.0}), "other processes used 1.6 of 2 CPUs, and 1 thread of ours needs one"),
     (
         RuntimeError("the sampler process was killed by signal 9"),
