@@ -33,7 +33,7 @@ def measure(session: pytest.Session, settings: Settings, passing: Passing, keep:
         items = [one for item in session.items if (one := collecting.collected(item)) is not None]
     else:
         # The controller of xdist collects nothing itself; its workers' items are not to be had before they run.
-        items = collect(Environment(label="this run", folder=here), {"cache": str(settings.cache)}, arguments)
+        items = collect(Environment(label="this run", folder=here), {"cache": str(settings.cache)}, arguments, none=True)
     target = suite.target_of(config)
     timed = [one for one in items if one.case.kind == "latency" and target.unmeasured(one.case) is None]
     timed = [one for one in timed if one.nodeid not in _done(settings)]

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_perfq import benchmark_hook
+
 if TYPE_CHECKING:
     from pytest_perfq.recorder import Recorder
     from pytest_perfq.report.progress import Progress
@@ -25,6 +27,11 @@ PASSED_BY = ("refused: ", "unavailable: ")
 AHEAD = "perfq_ahead"
 # What `perfq` itself exits with for data that cannot be used.
 DATA_ERROR = 3
+
+
+def _judged(item: pytest.Item, settings: Settings) -> bool:
+    """Whether a test will have a verdict: a case's, or one of pytest-benchmark's where they are asked for."""
+    return "perfq" in getattr(item, "fixturenames", ()) or (settings.benchmarks and benchmark_hook.uses(item))
 
 
 class Controller:
@@ -49,7 +56,7 @@ class Controller:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """With cases to judge, the store is opened before the first is measured."""
-        total = sum("perfq" in getattr(item, "fixturenames", ()) for item in session.items)
+        total = sum(_judged(item, self.settings) for item in session.items)
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not total or broken or session.config.option.collectonly:
             return

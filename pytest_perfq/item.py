@@ -104,6 +104,20 @@ class Gate:
         # Outside the try: a judgement that breaks is our fault, and must not pass for the case's.
         return self._judged(measurement, limits)
 
+    def judge_timed(self, measure: Callable[[], Measurement | None], budgets: dict[str, Any], nodeid: str) -> Outcome | None:
+        """Measures and judges a test that times itself; None where it timed nothing. What `measure` raises is the test's own
+        error, and goes on as it is."""
+        from pytest_perfq.core.benchmarks import case_of
+        from pytest_perfq.core.measurement import Measurement
+
+        try:
+            limits = self._limits(case_of(nodeid), None, budgets)
+        except UsageError as error:
+            return Outcome(f"usage error: {error}", failed=True)
+        done = self._resumed(nodeid)
+        measurement = measure() if done is None else Measurement.from_json(done)
+        return None if measurement is None else self._judged(measurement, limits, resumed=done is not None)
+
     @property
     def workbench(self) -> Workbench:
         """The workbench of this process; made at the first case, since it loads torch."""

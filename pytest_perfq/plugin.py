@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_perfq import benchmark_hook
 from pytest_perfq import settings as options
 from pytest_perfq.controller import AHEAD, Controller
 from pytest_perfq.suite import SETTINGS, marked, sweep_of, target_of
 
 if TYPE_CHECKING:
-    from pytest_perfq.item import Gate
+    from pytest_perfq.item import Gate, Outcome
 
 GATE = pytest.StashKey["Gate"]()
 RECORD = pytest.StashKey["dict[str, Any]"]()
@@ -38,6 +39,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
     try:
         given = config.stash[SETTINGS] = options.read(config)
+        if given.benchmarks and given.only != "accuracy":
+            benchmark_hook.check(config)
+            tests = benchmark_hook.BenchmarkTests(given, lambda: _gate(config, _controller(config)), _remember)
+            config.pluginmanager.register(tests, benchmark_hook.NAME)
         if hasattr(config, "workerinput"):
             return
         if given.against is not None or given.save is not None:
@@ -133,10 +138,24 @@ def _gate(config: pytest.Config, controller: Controller | None) -> Gate:
     return config.stash[GATE]
 
 
+def _controller(config: pytest.Config) -> Controller | None:
+    found: Controller | None = config.pluginmanager.get_plugin(CONTROLLER)
+    return found
+
+
+def _remember(item: pytest.Item, outcome: Outcome) -> None:
+    """Keeps the record until the item is reported."""
+    assert outcome.record is not None
+    item.stash[RECORD] = outcome.record
+    # Small and plain, for JUnit; the raw data travels on the report, below. A rerun replaces its first try's.
+    others = [pair for pair in item.user_properties if not pair[0].startswith("perfq_")]
+    item.user_properties[:] = [*others, *outcome.properties]
+
+
 @pytest.fixture
 def perfq(request: pytest.FixtureRequest) -> Generator[Callable[..., Any], None, None]:
     """Measures a case, judges it and passes, skips or fails the test: `perfq(case)`. Returns (Measurement, Verdict)."""
-    controller: Controller | None = request.config.pluginmanager.get_plugin(CONTROLLER)
+    controller = _controller(request.config)
     gate = _gate(request.config, controller)
     judged: list[Any] = []
 
@@ -148,10 +167,7 @@ def perfq(request: pytest.FixtureRequest) -> Generator[Callable[..., Any], None,
             controller.starting(getattr(case, "id", ""))
         outcome = gate.judge(case, sweep, marked(request.node), request.node.nodeid)
         if outcome.record is not None:
-            request.node.stash[RECORD] = outcome.record
-            # Small and plain, for JUnit; the raw data travels on the report, below. A rerun replaces its first try's.
-            others = [pair for pair in request.node.user_properties if not pair[0].startswith("perfq_")]
-            request.node.user_properties[:] = others + outcome.properties
+            _remember(request.node, outcome)
         if outcome.raised is not None:
             raise outcome.raised
         if outcome.skipped:

@@ -132,6 +132,7 @@ FLAGS = (
     ("strict", "unmeasured and invalid cases fail (default: on where the variable CI is set)"),
     ("resume", "go on with the unfinished run of the store: only what is missing is measured"),
     ("allow-pickle", "let weights load from pickle files too, which can run code; the default is safetensors only"),
+    ("benchmarks", "visit and judge the tests of pytest-benchmark as well, beside what it measures itself"),
     ("overwrite", "with --perf-save: put an existing baseline of that name aside and save in its place"),
 )
 
@@ -161,6 +162,7 @@ class Settings:
     resume: bool
     allow_pickle: bool
     overwrite: bool
+    benchmarks: bool = False
 
     def measuring(self) -> dict[str, Any]:
         """What must be equal for two runs to be one resumed run."""

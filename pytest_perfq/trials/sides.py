@@ -84,10 +84,13 @@ def settings(environment: Environment, args: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def collect(environment: Environment, given: Mapping[str, Any], args: Sequence[str]) -> list[Collected]:
-    """The cases that pytest finds in an environment. Raises UsageError and TrialError."""
+def collect(
+    environment: Environment, given: Mapping[str, Any], args: Sequence[str], none: bool = False
+) -> list[Collected]:
+    """The cases that pytest finds in an environment. none: there may be none. Raises UsageError and TrialError."""
     with Worker(environment, given) as worker:
-        return _cases(worker, worker.ask("collect", COLLECT_S, args=list(args)), args)
+        found = worker.ask("collect", COLLECT_S, args=list(args))
+        return _cases(worker, found, args) if found or not none else []
 
 
 def _cases(worker: Worker, answer: Sequence[dict[str, Any]], args: Sequence[str]) -> list[Collected]:
