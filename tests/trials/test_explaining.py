@@ -13,10 +13,14 @@ from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Samples
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.core.trial import TrialVisit
+from pytest_perfq.core.verdict import overruled
 from pytest_perfq.device.lock import device_lock
+from pytest_perfq.device.sampler import Blind
 from pytest_perfq.errors import TrialError
 from pytest_perfq.report.explain import explain, reasons
-from pytest_perfq.trials import explaining
+from pytest_perfq.trials import explaining, running
+from pytest_perfq.trials.ahead import Ahead
+from pytest_perfq.trials.beforehand import _decided
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.opened import Lost
@@ -35,6 +39,8 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     device_lock.cache_clear()
+    # Nor does anybody watch what the machine does meanwhile.
+    monkeypatch.setattr(running, "sampler", lambda: Blind("not watched in these tests"))
     yield
     device_lock.cache_clear()
 
@@ -122,7 +128,7 @@ class Told:
 
     def __init__(self, script, profile=None):
         self.script, self.profile, self.profiled = script, profile or self.plain, []
-        self.base = SimpleNamespace(label="main")
+        self.base, self.given = SimpleNamespace(label="main"), {"threads": 1}
 
     def plain(self, side, calls):
         found = BASE if side == "a" else SLOW
@@ -203,6 +209,17 @@ def test_the_details_stand_under_their_finding_and_are_kept():
     assert explain(verdict).splitlines()[2:] == ["    operator  ms", "    MatMul  0.9"]
     assert Verdict.from_json(verdict.to_json()) == verdict
     assert "details" not in Finding(rule="slowdown", status="pass").to_json()
+
+
+def test_a_failed_item_shows_what_was_found_before_it(tmp_path):
+    found = Finding(
+        rule="slowdown", status="regressed", observed=0.4, note="why; +0.4 ms: MatMul", details=("operator", "MatMul")
+    )
+    Ahead(decided={"c": (found,)}).write(tmp_path / "ahead.json")
+    (kept,) = Ahead.read(tmp_path / "ahead.json").decided["c"]
+    told = reasons(overruled(Verdict("c", (Finding(rule="slowdown", status="inconclusive"),)), [_decided(kept, "main")]))
+    assert told[0].startswith("regressed: slow-down from the baseline +40.0%; against main, why; +0.4 ms: MatMul ->")
+    assert told[1:] == ["  operator", "  MatMul"]
 
 
 # ---- real workers
