@@ -138,7 +138,9 @@ def sentence(found: Explanation) -> str:
     if abs(found.others_ns) > SMALL_SHARE * largest:
         parts.append(f"other operators {milliseconds(found.others_ns)}")
     if abs(found.outside_ns) > SMALL_SHARE * largest:
-        outside = "in no operator" if found.outside_ns * found.difference_ns >= 0 else "the profiler's own and noise"
+        # A part of what was timed; operators that moved the other way, or by more, were not what was timed.
+        part = 0.0 <= found.outside_ns * found.difference_ns <= (1.0 + SMALL_SHARE) * found.difference_ns**2
+        outside = "in no operator" if part else "the profiler's own and noise"
         parts.append(f"{outside} {milliseconds(found.outside_ns)}")
     return f"{milliseconds(found.difference_ns)}: {', '.join(parts) or 'no operator moved'}"
 

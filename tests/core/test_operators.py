@@ -70,6 +70,12 @@ def test_the_other_way_round_everything_has_the_other_sign(base, candidate):
             100 * US,
             "+0.1 ms: MatMul (+0.2 ms), the profiler's own and noise -0.1 ms",
         ),
+        (
+            {"MatMul": (1, 300 * US)},
+            {"MatMul": (1, 100 * US)},
+            100 * US,
+            "+0.1 ms: MatMul (-0.2 ms), the profiler's own and noise +0.3 ms",
+        ),
         ({}, {}, 0, "+0 ms: no operator moved"),
         ({"A": (1, 100 * US)}, {"A": (1, 100 * US)}, 2_000_000 * US, "+2000 ms: in no operator +2000 ms"),
     ],
