@@ -61,6 +61,7 @@ class Served:
     def __init__(self) -> None:
         self.given = Given(cache="")
         self._bench: Workbench | None = None
+        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
         self._sides: dict[str, Local] = {}
         self._calls: dict[str, TimedCall] = {}
 
@@ -71,12 +72,6 @@ class Served:
     def begin(self, **given: Any) -> None:
         """Takes how to measure; after `hello`, by which the parent knows that both mean the same by it."""
         self.given = Given(**given)
-        if self.given.core is not None:
-            from pytest_perfq import device
-
-            # The machine is what it was before this process took one core of it.
-            device.identify(self.given.threads)
-            os.sched_setaffinity(0, {self.given.core})
 
     def settings(self, args: Sequence[str]) -> dict[str, Any]:
         """What the project's own settings say with these arguments of pytest: {cache, data, pickle, threads}."""
@@ -90,8 +85,14 @@ class Served:
 
         return [found.to_json() for found in collecting.collect(args)]
 
+    def _pin(self, timing: bool) -> None:
+        """Runs on the one core while it is timed, and on all of them while it loads and builds beside the other side."""
+        if self.given.core is not None:
+            os.sched_setaffinity(0, {self.given.core} if timing else self._cores)
+
     def fingerprint(self, device: str) -> dict[str, Any]:
         """The machine and software, as plain JSON."""
+        self._pin(timing=False)
         return self.bench.fingerprint(device).to_json()
 
     def refuses(self, case: dict[str, Any]) -> list[str]:
@@ -102,6 +103,7 @@ class Served:
         """Builds a latency case and keeps its call under the name of a side."""
         from pytest_perfq.stopwatch import Local, clock_for
 
+        self._pin(timing=False)
         found = _case(case)
         self._sides.pop(side, None)
         gc.unfreeze()
@@ -117,6 +119,7 @@ class Served:
 
     def warm(self, side: str) -> list[int]:
         """First calls of a side, ns."""
+        self._pin(timing=True)
         return self._sides[side].warm()
 
     def block(self, side: str, rounds: int, settle: bool) -> tuple[list[int], list[int]]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from pytest_perfq.device.cpu import available_threads
 from pytest_perfq.device.doctor import doctor_facts
 from pytest_perfq.device.gpu import gpu_name, gpu_present
-from pytest_perfq.device.identity import fingerprint, identify
+from pytest_perfq.device.identity import fingerprint
 from pytest_perfq.device.memory import peak_memory_bytes, reset_peak_memory
 
 __all__ = [
     "available_threads",
     "doctor_facts",
     "fingerprint",
-    "identify",
     "gpu_name",
     "gpu_present",
     "peak_memory_bytes",

@@ -32,11 +32,6 @@ def fingerprint(device: str, threads: int, library: Any | None = None) -> Finger
     return Fingerprint(identity, stack, volatile)
 
 
-def identify(threads: int) -> None:
-    """Reads the identity now, for all fingerprints of this process: before it takes only a part of the machine."""
-    _identity(threads)
-
-
 @cache
 def _identity(threads: int) -> dict[str, Fact]:
     cpus = cpu.affinity()

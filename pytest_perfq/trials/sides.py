@@ -52,8 +52,8 @@ class Sides:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Workers]:
         """Fresh workers. Which side is built first alternates: where its memory lies follows from that, and some programs'
-        time from where it lies. With one thread both run on one core, from opening to opening another: on two they would
-        meet different neighbours."""
+        time from where it lies. With one thread both are timed on one core, from opening to opening another: on two
+        they would meet different neighbours."""
         opening = next(self._openings)
         given = dict(self.given)
         if given.get("threads") == 1 and hasattr(os, "sched_getaffinity"):

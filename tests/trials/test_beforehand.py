@@ -23,15 +23,19 @@ def run(project):
     return run
 
 
+# Both the original's way, torch in and out, and the fakes' own, which needs no torch: the workers of a trial start in a second.
 LAYERS = """\
 import os, sys, time
-import numpy as np, torch
-class Layers(torch.nn.Module):
-    def forward(self, ids=None, input_ids=None, attention_mask=None):
+import numpy as np
+class Layers:
+    def parameters(self):
+        return []
+    def forward(self, ids):
         time.sleep({ms} / 1e3)
-        rows = input_ids.numpy() if ids is None else ids
-        found = np.stack([rows.sum(-1), np.ones(len(rows))], -1).astype(np.float32)
-        return (torch.from_numpy(found),) if ids is None else found
+        return np.stack([ids.sum(-1), np.ones(len(ids))], -1).astype(np.float32)
+    def __call__(self, input_ids, attention_mask):
+        import torch
+        return (torch.from_numpy(self.forward(input_ids.numpy())),)
 sys.modules[__name__] = Layers()
 open("pids", "a").write(f"{{os.getpid()}} ")
 """
