@@ -14,6 +14,9 @@ from pytest_perfq.core.finding import SEVERITY, Finding, Verdict
 SHOWN_EXAMPLES = 10
 # Of an example's text; enough to recognize it.
 SHOWN_CHARACTERS = 80
+# What decides a slow-down that is not decided yet: one of stored visits, and one of visits side by side.
+STORED = "hold it side by side: --perf-confirm=REV, or `perfq ab`"
+BESIDE = "free the machine of other work, or give it more time"
 NAMES = {
     "min_score": "{metric} score",
     "max_drop": "{metric} drop from the original",
@@ -43,8 +46,8 @@ NEXT = {
     ("flips", "regressed"): "look at the examples listed, or accept the change with --perf-save",
     ("slowdown", "regressed"): "profile the change, or accept it with --perf-save",
     ("max_slowdown", "regressed"): "profile the change, or accept it with --perf-save",
-    ("slowdown", "inconclusive"): "measure with more visits: --perf-visits on both sides",
-    ("max_slowdown", "inconclusive"): "measure with more visits: --perf-visits on both sides",
+    ("slowdown", "inconclusive"): STORED,
+    ("max_slowdown", "inconclusive"): STORED,
     ("accuracy", "inconclusive"): "evaluate more examples",
     ("baseline", "invalid"): "measure it as well, or compare with --subset",
 }
@@ -105,6 +108,8 @@ def line(finding: Finding) -> str:
         more = len(finding.examples) - SHOWN_EXAMPLES
         text += f" and {more} more" if more > 0 else ""
     step = NEXT.get((finding.rule, finding.status))
+    if step == STORED and "side by side" in finding.note:
+        step = BESIDE
     return f"{text} -> {step}" if step else text
 
 

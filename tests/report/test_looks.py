@@ -203,7 +203,7 @@ def test_reasons_that_differ_in_numbers_alone_are_one_line_with_their_ranges():
     found = undecided([open_verdict(1, 24), open_verdict(2, 107), open_verdict(3, 65)])
     assert found == [
         "3 cases: inconclusive: slow-down from the baseline, at most +5.0%; 3 visits here, 3 in the baseline; a slowdown under "
-        "24 to 107% cannot be seen with 3 visits -> measure with more visits: --perf-visits on both sides"
+        "24 to 107% cannot be seen with 3 visits -> hold it side by side: --perf-confirm=REV, or `perfq ab`"
     ]
     # Alone, a case has its own numbers.
     (line,) = undecided([open_verdict(1, 24)])
@@ -234,3 +234,9 @@ def test_a_case_on_one_side_only_names_the_option():
     pairs = {case(0).id: Pair(None, (), latency(0))}
     (line,) = undecided(list(judge_suite(pairs, against=True).values()))
     assert line.startswith(f"{case(0).id}: invalid: baseline: ") and "--subset" in line
+
+
+def test_what_visits_side_by_side_left_open_is_not_sent_to_be_held_side_by_side():
+    note = "side by side, 6 visits to screen it"
+    (text,) = undecided([Verdict("case", (Finding(rule="slowdown", status="inconclusive", limit=0.05, note=note),))])
+    assert text.endswith(f"{note} -> free the machine of other work, or give it more time")
