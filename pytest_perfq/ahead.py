@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def measure(session: pytest.Session, settings: Settings, passing: Passing, keep: Keep) -> Ahead | None:
     """What was measured ahead of this session's latency items; None where there are none to time here. Raises PerfqError.
-    keep: told of the record of every item that was measured, where a Ctrl-C ends it all before the items run."""
+    keep: told of the record of an item after each of its visits: a run that is killed before its items keeps what it has."""
     config = session.config
     here, arguments = Path(config.invocation_params.dir), selection(config)
     if session.items:
@@ -36,23 +36,22 @@ def measure(session: pytest.Session, settings: Settings, passing: Passing, keep:
         items = collect(Environment(label="this run", folder=here), {"cache": str(settings.cache)}, arguments, none=True)
     target = suite.target_of(config)
     timed = [one for one in items if one.case.kind == "latency" and target.unmeasured(one.case) is None]
-    timed = [one for one in timed if one.nodeid not in _done(settings)]
+    done = _done(settings)
+    timed = [one for one in timed if one.nodeid not in done]
     if not timed:
         return None
-    before = Beforehand(settings, timed, arguments, here, watch=passing.watch, say=passing.say)
-    try:
-        return before.run()
-    except KeyboardInterrupt:
+
+    def kept(measurement: Measurement) -> None:
         for one in timed:
-            measurement = before.found.measurements.get(one.case.id)
-            if measurement is not None:
-                keep(one.nodeid, _stopped(measurement, one, settings.passes))
-        raise
+            if one.case == measurement.case:
+                keep(one.nodeid, _cut_off(measurement, one, settings.passes))
+
+    return Beforehand(settings, timed, arguments, here, watch=passing.watch, say=passing.say, kept=kept).run()
 
 
-def _stopped(measurement: Measurement, one: Collected, passes: int) -> dict[str, Any]:
-    """The record of an item whose run was stopped before it was judged."""
-    note = f"stopped by Ctrl-C before it was judged, after {len(measurement.visits)} of {passes} visits"
+def _cut_off(measurement: Measurement, one: Collected, passes: int) -> dict[str, Any]:
+    """The record of an item, should its run end before it is judged."""
+    note = f"cut off before it was judged, after {len(measurement.visits)} of {passes} visits"
     verdict = Verdict(one.case.id, (Finding(rule="measured", status="inconclusive", note=note),), one.limits)
     return {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False, "attempt": 1}
 

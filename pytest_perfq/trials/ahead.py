@@ -52,7 +52,8 @@ class Ahead:
 @dataclass(slots=True)
 class InPasses:
     """Measures cases in passes. given: how, see pytest_perfq.worker.Given. time_s: of all passes, None for as long as they
-    take; each visit has its own bound in `visit`. visit: keywords of the worker's `time`. watch: told of every step."""
+    take; each visit has its own bound in `visit`. visit: keywords of the worker's `time`. watch: told of every step.
+    kept: told of what is known of a case after each of its visits."""
 
     collected: Sequence[Collected]
     environment: Environment
@@ -62,6 +63,7 @@ class InPasses:
     time_s: float | None = None
     watch: Callable[[Moment], None] = lambda moment: None
     clock: Callable[[], float] = time.monotonic
+    kept: Callable[[Measurement], None] = lambda measurement: None
     found: dict[str, Measurement] = field(default_factory=dict)
     _troubled: set[str] = field(default_factory=set)
     _started: float = 0.0
@@ -109,6 +111,7 @@ class InPasses:
         before = self.found.get(entry.name)
         visits = (*before.visits, *found.visits) if before is not None else found.visits
         self.found[entry.name] = dataclasses.replace(found, visits=visits)
+        self.kept(self.found[entry.name])
 
     def _late(self) -> bool:
         return self.time_s is not None and self.clock() - self._started >= self.time_s

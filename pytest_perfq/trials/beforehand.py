@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_perfq import baselines, device
 from pytest_perfq.core.finding import Finding
+from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair, judge_suite
 from pytest_perfq.settings import Settings
@@ -32,7 +33,7 @@ OPEN = ("regressed", "inconclusive", "invalid")
 @dataclass(slots=True)
 class Beforehand:
     """items: the latency cases that may be timed here. arguments: that select the same items in another tree. folder: where
-    pytest was started. watch, say: told of progress, and sentences."""
+    pytest was started. watch, say: told of progress, and sentences. kept: told of a case after each of its visits in passes."""
 
     settings: Settings
     items: Sequence[Collected]
@@ -40,6 +41,7 @@ class Beforehand:
     folder: Path
     watch: Callable[[Moment], None] = lambda moment: None
     say: Callable[[str], None] = lambda line: None
+    kept: Callable[[Measurement], None] = lambda measurement: None
     found: Ahead = field(default_factory=Ahead)
     _started: float = field(default_factory=time.monotonic)
 
@@ -51,7 +53,7 @@ class Beforehand:
             visit = {"time_s": settings.time / settings.passes, "precision": settings.precision, "passes": settings.passes}
             passes = InPasses(
                 self.items, here, self._given(), settings.passes, visit, settings.run_time, self.watch,
-                found=self.found.measurements,
+                kept=self.kept, found=self.found.measurements,
             )  # fmt: skip
             passes.run()
         if settings.against is not None:

@@ -84,9 +84,7 @@ def settings(environment: Environment, args: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def collect(
-    environment: Environment, given: Mapping[str, Any], args: Sequence[str], none: bool = False
-) -> list[Collected]:
+def collect(environment: Environment, given: Mapping[str, Any], args: Sequence[str], none: bool = False) -> list[Collected]:
     """The cases that pytest finds in an environment. none: there may be none. Raises UsageError and TrialError."""
     with Worker(environment, given) as worker:
         found = worker.ask("collect", COLLECT_S, args=list(args))
