@@ -158,8 +158,11 @@ def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(one) if isinstance(one, list) else one for name, one in values.items() if name in names}
 
 
-def disturbances(conditions: Conditions | None) -> tuple[str, ...]:
-    """What made the visit worthless, a sentence without a full stop each; none of a visit that was never watched."""
+def disturbances(conditions: Conditions | None, *, ratio: bool = False) -> tuple[str, ...]:
+    """What made the visit worthless, a sentence without a full stop each; none of a visit that was never watched.
+
+    ratio: only the ratio of its alternated sides counts. What the hypervisor and other processes take of the CPUs falls on both
+    sides alike: that is noise, which the visits themselves show."""
     if conditions is None:
         return ()
     if conditions.unknown is not None:
@@ -170,7 +173,8 @@ def disturbances(conditions: Conditions | None) -> tuple[str, ...]:
     if conditions.gpu is not None:
         found += [*_throttling(conditions.gpu), *_foreign(conditions.gpu)]
     if conditions.cpu is not None:
-        found += _taken(conditions.cpu, conditions.duration_s)
+        found += _throttled(conditions.cpu, conditions.duration_s)
+        found += [] if ratio else _taken(conditions.cpu, conditions.duration_s)
     return tuple(found)
 
 
@@ -199,11 +203,15 @@ def _foreign(gpu: GpuConditions) -> list[str]:
     return found
 
 
+def _throttled(cpu: CpuConditions, duration_s: float) -> list[str]:
+    if not cpu.throttled or (cpu.throttled_s or 0.0) <= QUOTA_SHARE * duration_s:
+        return []
+    times = "once" if cpu.throttled == 1 else f"{cpu.throttled} times"
+    return [f"the cgroup throttled us {times} for {cpu.throttled_s:.2g} s"]
+
+
 def _taken(cpu: CpuConditions, duration_s: float) -> list[str]:
-    found = []
-    if cpu.throttled and (cpu.throttled_s or 0.0) > QUOTA_SHARE * duration_s:
-        times = "once" if cpu.throttled == 1 else f"{cpu.throttled} times"
-        found.append(f"the cgroup throttled us {times} for {cpu.throttled_s:.2g} s")
+    found: list[str] = []
     if duration_s < SHORTEST_S:
         return found
     if (cpu.steal or 0.0) > STEAL_SHARE:

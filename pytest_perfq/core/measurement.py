@@ -66,7 +66,7 @@ class Visit:
     @property
     def disturbances(self) -> tuple[str, ...]:
         """What made the visit worthless (see core.conditions); none of one that was not watched."""
-        return disturbances(self.conditions)
+        return disturbances(self.conditions, ratio=self.base is not None)
 
     def to_json(self) -> dict[str, Any]:
         found = {side: None if getattr(self, side) is None else getattr(self, side).to_json() for side in SIDES}

@@ -23,11 +23,13 @@ def watched(
     threads: int,
     pid: int | None = None,
     repeats: int = REPEATS,
+    ratio: bool = False,
     told: Callable[[str], None] = lambda line: None,
 ) -> tuple[T, Conditions]:
     """What `attempt` gives, and the conditions that it was made under. A disturbed attempt is made again, `repeats` times at
     most; the last is the one that counts, disturbed or not (see core.conditions.disturbances), and its conditions name what
-    disturbed those before. device, threads, pid: see Sampler.begin. told: one line before each repeat."""
+    disturbed those before. device, threads, pid: see Sampler.begin. ratio: see disturbances. told: one line before each
+    repeat."""
     discarded: tuple[str, ...] = ()
     for left in range(repeats, -1, -1):
         sampler.begin(device=device, threads=threads, pid=pid)
@@ -35,7 +37,7 @@ def watched(
             found = attempt()
         finally:
             conditions = sampler.end()
-        reasons = disturbances(conditions)
+        reasons = disturbances(conditions, ratio=ratio)
         if not reasons or not left:
             break
         discarded += ("; ".join(reasons),)

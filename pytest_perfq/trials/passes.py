@@ -197,7 +197,7 @@ class Passes(Generic[T]):
         except Blamed as error:
             entry.trouble, entry.broken = str(error), error.candidate
         else:
-            if reasons := disturbances(conditions):
+            if reasons := disturbances(conditions, ratio=True):
                 entry.spoil("; ".join(reasons))
                 return
             visits.append(TrialVisit(len(visits), stage, first, found["a"], found["b"], conditions))
@@ -211,7 +211,8 @@ class Passes(Generic[T]):
             return stopwatch.alternate(order, plan), None
         device = entry.candidate.device
         threads = self.threads if device == "cpu" else 1
-        return watched(partial(stopwatch.alternate, order, plan), self.watcher, device=device, threads=threads, told=self.say)
+        attempt = partial(stopwatch.alternate, order, plan)
+        return watched(attempt, self.watcher, device=device, threads=threads, ratio=True, told=self.say)
 
     def _in_time(self) -> bool:
         if self.ended is None and self._pace.used():

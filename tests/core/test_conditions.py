@@ -286,3 +286,13 @@ def test_a_disturbed_baseline_tells_nothing():
 def test_calm_and_unwatched_visits_are_judged_alike():
     limits = [Limit("p50_ms", 6.0, None, "one")]
     assert judge(under(CALM), limits, under(CALM)) == judge(latency(), limits, latency())
+
+
+@pytest.mark.parametrize("taken", [on_cpu(steal=0.6), on_cpu(others_cpus=1.9, steal=0.3)])
+def test_what_falls_on_both_sides_alike_spoils_no_ratio(taken):
+    assert disturbances(taken) and disturbances(taken, ratio=True) == ()
+
+
+def test_what_does_not_fall_on_both_sides_alike_spoils_a_ratio_too():
+    stopped = on_cpu(throttled=12, throttled_s=0.4)
+    assert disturbances(stopped, ratio=True) == disturbances(stopped) != ()
