@@ -83,9 +83,9 @@ def test_a_suspect_of_the_baseline_is_confirmed_against_a_revision(project, run)
     status, output = run("--perf-against=baselines/v1", f"--perf-confirm={base}")
     assert status == 1, output
     text = " ".join(output.split())
-    assert re.search(
-        rf"regressed: slow-down from the baseline \+\d+\.\d% \[.*\], at most \+5\.0%; against {base[:7]}", text
-    ), output
+    assert re.search(rf"regressed: slow-down from the baseline \+\d+\.\d% \[.*\], at most \+5\.0%; against {base[:7]}", text), (
+        output
+    )
     assert "fresh" in text and "2 failed" in text
     # The revision as it is: what the baseline cannot clear, the visits side by side do.
     layers(project, 2.0)
