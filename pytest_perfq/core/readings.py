@@ -99,7 +99,8 @@ def _cpu(readings: Sequence[Reading], duration_s: float) -> CpuConditions:
         mhz_source=clocks[0].get("mhz_source") if clocks else None,
         throttled=None if throttled is None else int(throttled),
         throttled_s=None if throttled_s is None else _short(throttled_s),
-        steal=_short(steal / wanted) if wanted and steal is not None else None,
+        # In a visit shorter than a tick nobody is seen to have wanted anything, and nothing was taken.
+        steal=None if wanted is None or steal is None else _short(steal / wanted) if wanted else 0.0,
         own_cpus=share(own),
         others_cpus=None if busy is None or own is None else share(max(0.0, busy - own)),
         pressure=share(passed("pressure_s")),

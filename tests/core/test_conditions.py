@@ -157,6 +157,12 @@ def test_counters_are_summed_from_the_first_reading_to_the_last():
     assert found.gpu is None and found.missing == ()
 
 
+def test_nothing_was_stolen_in_a_visit_shorter_than_a_tick_of_the_counters():
+    counters = {"busy_s": 50.0, "steal_s": 5.0, "own_s": 7.0}
+    cpu = summarize([reading(0.0, counters), reading(0.002, counters)]).cpu
+    assert cpu == CpuConditions(cpus=2, threads=2, steal=0.0, own_cpus=0.0, others_cpus=0.0)
+
+
 def test_what_is_not_told_stays_unknown():
     assert summarize([reading(0.0), reading(1.0)]).cpu == CpuConditions(cpus=2, threads=2)
     assert summarize([]) == Conditions(unknown="0 readings were taken, and at least 2 are needed")
