@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ from pytest_perfq.errors import StoreError
 
 # Another process may be in the middle of a transaction, which takes milliseconds.
 BUSY_TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A store as messages have it. name: its path or URL. option: by which the command at hand is given another."""
+
+    name: str
+    option: str = "--perf-store"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def parse(text: str) -> URL:
@@ -45,7 +57,7 @@ def file_of(url: URL) -> Path | None:
 
 
 @contextlib.contextmanager
-def telling(name: str, doing: str) -> Iterator[None]:
+def telling(store: Named, doing: str) -> Iterator[None]:
     """Turns what a database or the file system raises into one StoreError."""
     try:
         yield
@@ -54,9 +66,9 @@ def telling(name: str, doing: str) -> Iterator[None]:
         text = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         if "not a database" in text or "malformed" in text:
             raise StoreError(
-                f"{name} is not a perfq store or is torn ({text}); move it away or give another --perf-store"
+                f"{store} is not a perfq store or is torn ({text}); move it away or give another {store.option}"
             ) from error
-        raise StoreError(f"cannot {doing} the store {name}: {text}; mend that or give another --perf-store") from error
+        raise StoreError(f"cannot {doing} the store {store}: {text}; mend that or give another {store.option}") from error
 
 
 def _make_folder(file: Path) -> None:
@@ -69,12 +81,12 @@ def _make_folder(file: Path) -> None:
         ignore.write_text("*\n")
 
 
-def connect(url: URL, readonly: bool) -> Engine:
-    """An engine for the database. readonly: never creates or changes it. Raises StoreError."""
-    name, file = name_of(url), file_of(url)
+def connect(url: URL, readonly: bool, option: str = "--perf-store") -> Engine:
+    """An engine for the database. readonly: never creates or changes it. option: see Named. Raises StoreError."""
+    name, file = Named(name_of(url), option), file_of(url)
     if file is not None:
         if readonly and not file.is_file():
-            raise StoreError(f"there is no store at {name}; a run of pytest makes one, or give another --store")
+            raise StoreError(f"there is no store at {name}; a run of pytest makes one, or give another {option}")
         if not readonly:
             with telling(name, "create"):
                 _make_folder(file)

@@ -6,20 +6,21 @@ Knows tables and rows; what a row is made of is encode.py's, how a database open
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import platform
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, func, insert, select, update
 
+from pytest_perfq.core import packing
+from pytest_perfq.core.measurement import Visit
 from pytest_perfq.errors import StoreError
-from pytest_perfq.store import encode, migrate, rows
-from pytest_perfq.store.database import connect, file_of, name_of, parse, telling
+from pytest_perfq.store import encode, migrate, reading, rows
+from pytest_perfq.store.database import Named, connect, file_of, name_of, parse, telling
 from pytest_perfq.store.lock import lock_for
 from pytest_perfq.store.tables import blobs, calibrations, fingerprints, records, runs
 
@@ -33,27 +34,30 @@ INSERT_RECORD = insert(records)
 class Store:
     """An open history. Use as a context manager, or close it. Every method may raise StoreError."""
 
-    def __init__(self, engine: Engine, name: str, lock: Any) -> None:
+    def __init__(self, engine: Engine, named: Named, lock: Any) -> None:
         """Not called directly: see `open`."""
-        self.name = name
-        self._engine, self._lock = engine, lock
+        self.name = named.name
+        self._named, self._engine, self._lock = named, engine, lock
         self._locked = False
         self._known: set[str] = set()
         self._marked: set[str] = set()
+        # (run, nodeid) -> the last attempt and its visits, see encode.marks.
+        self._held: dict[tuple[str, str], tuple[int, tuple[int, ...]]] = {}
 
     @classmethod
-    def open(cls, url: str, *, readonly: bool = False) -> Self:
-        """The store at a path or SQLAlchemy URL; made and brought up to date where need be, unless `readonly`."""
+    def open(cls, url: str, *, readonly: bool = False, option: str = "--perf-store") -> Self:
+        """The store at a path or SQLAlchemy URL; made and brought up to date where need be, unless `readonly`. option: by which
+        the command at hand is given another."""
         parsed = parse(str(url))
-        name = name_of(parsed)
-        engine = connect(parsed, readonly)
+        named = Named(name_of(parsed), option)
+        engine = connect(parsed, readonly, option)
         try:
-            with telling(name, "open"), engine.begin() as connection:
-                (migrate.check if readonly else migrate.migrate)(connection, name)
+            with telling(named, "open"), engine.begin() as connection:
+                (migrate.check if readonly else migrate.migrate)(connection, named)
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine, name, lock_for(engine, file_of(parsed), name))
+        return cls(engine, named, lock_for(engine, file_of(parsed), named))
 
     def __enter__(self) -> Self:
         return self
@@ -69,10 +73,11 @@ class Store:
 
     # -- writing
 
-    def begin_run(self, argv: Sequence[str], settings: dict[str, Any]) -> str:
-        """A new run's id, which sorts by time. Raises StoreError while another run writes to this store."""
+    def begin_run(self, argv: Sequence[str], settings: dict[str, Any], *, at_s: float | None = None) -> str:
+        """A new run's id, which sorts by time. at_s: when it was measured, unix time, where that is not now. Raises StoreError
+        while another run writes to this store."""
         self._take()
-        now = time.time()
+        now = time.time() if at_s is None else at_s
         stamp = datetime.datetime.fromtimestamp(now, datetime.UTC).strftime("%Y%m%d-%H%M%S")
         run_id = f"{stamp}-{secrets.token_hex(2)}"
         values = {
@@ -84,7 +89,7 @@ class Store:
             "host": platform.node(),
             "version": version("pytest-perfq"),
         }
-        with telling(self.name, "write to"), self._engine.begin() as connection:
+        with telling(self._named, "write to"), self._engine.begin() as connection:
             connection.execute(insert(runs).values(values))
         return run_id
 
@@ -93,13 +98,22 @@ class Store:
         self._take()
 
     def record(
-        self, run_id: str, nodeid: str, measurement_json: dict[str, Any], verdict_json: dict[str, Any], attempt: int = 0
+        self,
+        run_id: str,
+        nodeid: str,
+        measurement_json: dict[str, Any],
+        verdict_json: dict[str, Any],
+        attempt: int = 0,
+        *,
+        at_s: float | None = None,
     ) -> int:
         """Stores one judged item in one transaction. Returns the attempt it was stored as: the next free one where this one
-        is taken, for nothing stored is ever replaced."""
+        is taken, for nothing stored is ever replaced. Where its visits begin with those of the item's last attempt, only those
+        since are stored. at_s: when it was measured, unix time, where that is not now."""
         self._take()
         row = encode.encode(measurement_json, verdict_json)
-        with telling(self.name, "write to"), self._engine.begin() as connection:
+        marks = encode.marks(row.visits)
+        with telling(self._named, "write to"), self._engine.begin() as connection:
             digest = row.values["fingerprint"]
             self._share(connection, fingerprints, digest, machine=row.machine, facts=row.facts)
             for name, data in row.blobs.items():
@@ -108,16 +122,20 @@ class Store:
                 self._mark(connection, run_id, row)
             last = connection.execute(LAST_ATTEMPT, {"run": run_id, "item": nodeid}).scalar()
             attempt = attempt if last is None else max(attempt, last + 1)
-            values = {**row.values, "run_id": run_id, "nodeid": nodeid, "attempt": attempt, "recorded_s": time.time()}
+            values = {**row.values, "run_id": run_id, "nodeid": nodeid, "attempt": attempt}
+            values["recorded_s"] = time.time() if at_s is None else at_s
+            since = 0 if last is None else self._since(connection, run_id, nodeid, last, marks)
+            values |= {"visits": encode.pack(row.visits[since:]), "continues": last if since else None}
             connection.execute(INSERT_RECORD, values)
         # Only what was committed is known to be there.
         self._known |= {digest, *row.blobs}
         self._marked.add(run_id)
+        self._held[run_id, nodeid] = attempt, marks
         return attempt
 
     def finish_run(self, run_id: str) -> None:
         """The run is whole; the next may write."""
-        with telling(self.name, "write to"), self._engine.begin() as connection:
+        with telling(self._named, "write to"), self._engine.begin() as connection:
             connection.execute(update(runs).where(runs.c.id == run_id).values(finished_s=time.time()))
         self._lock.release()
         self._locked = False
@@ -126,6 +144,15 @@ class Store:
         if not self._locked:
             self._lock.acquire()
             self._locked = True
+
+    def _since(self, connection: Connection, run_id: str, nodeid: str, last: int, marks: tuple[int, ...]) -> int:
+        """How many of the visits with these marks the last attempt holds: all of its own, or none."""
+        attempt, held = self._held.get((run_id, nodeid), (None, ()))
+        if attempt != last:  # stored by another process: the run was resumed
+            packed = reading.held(connection, run_id, nodeid, last)
+            found: list[Visit] = [visit for part in packed for visit in packing.unpack_visits(part)]
+            held = encode.marks(found)
+        return len(held) if marks[: len(held)] == held else 0
 
     def _share(self, connection: Connection, table: Any, digest: str, **values: Any) -> None:
         if digest in self._known:
@@ -144,12 +171,8 @@ class Store:
 
     def runs(self) -> list[rows.Run]:
         """All runs, the latest first."""
-        with telling(self.name, "read"), self._engine.begin() as connection:
-            found = connection.execute(select(runs).order_by(runs.c.started_s.desc(), runs.c.id.desc())).all()
-            counts: dict[str, dict[str, int]] = {}
-            for run_id, status, number in connection.execute(_latest_statuses()):
-                counts.setdefault(run_id, {})[status] = number
-        return [_run(row, counts.get(row.id, {})) for row in found]
+        with telling(self._named, "read"), self._engine.begin() as connection:
+            return reading.all_runs(connection)
 
     def run(self, name: str) -> rows.Run:
         """The run of this id or of a beginning of it that no other has; `last` is the latest."""
@@ -175,36 +198,33 @@ class Store:
 
     def records(self, run_id: str, *, latest: bool = False) -> list[rows.Record]:
         """All records of a run in the order they were made. latest: only the last attempt of each item."""
-        return list(self._records(run_id, latest))
+        with telling(self._named, "read"), self._engine.begin() as connection:
+            return list(reading.records_of(connection, run_id, latest))
 
     def done(self, run_id: str) -> dict[str, dict[str, Any]]:
         """Nodeid -> measurement, of the items of a run that were measured and need not be measured again."""
-        latest = self._records(run_id, latest=True)
-        return {one.nodeid: one.measurement for one in latest if one.measurement["unmeasured"] is None}
+        return {
+            one.nodeid: one.measurement for one in self.records(run_id, latest=True) if one.measurement["unmeasured"] is None
+        }
 
     def history(self, case_id: str) -> list[rows.Point]:
         """One case over time, oldest first, the last attempt of each run's items."""
-        joined = select(records, runs.c.revision, runs.c.dirty, runs.c.machine).join(runs, runs.c.id == records.c.run_id)
-        wanted = joined.where(records.c.case_id == case_id).order_by(records.c.recorded_s, records.c.id)
-        with telling(self.name, "read"), self._engine.begin() as connection:
-            found = connection.execute(wanted).all()
-        last = {(row.run_id, row.nodeid): row for row in found}
-        names = rows.Point.__dataclass_fields__
-        return [rows.Point(**{name: row._mapping[name] for name in names}) for row in last.values()]
+        with telling(self._named, "read"), self._engine.begin() as connection:
+            return reading.points(connection, case_id)
 
     def last_valid(self, case_ids: Sequence[str]) -> float | None:
         """When the latest valid timing of any of these cases was recorded, unix time; None where there is none."""
         wanted = select(func.max(records.c.recorded_s)).where(
             records.c.case_id.in_(case_ids), records.c.p50_ms.is_not(None), records.c.status.not_in(("invalid", "unmeasured"))
         )
-        with telling(self.name, "read"), self._engine.begin() as connection:
+        with telling(self._named, "read"), self._engine.begin() as connection:
             found: float | None = connection.execute(wanted).scalar()
         return found
 
     def calibrate(self, found: Sequence[rows.Calibration]) -> None:
         """Stores calibrations; older ones stay."""
         values = [{name: getattr(one, name) for name in rows.Calibration.__dataclass_fields__} for one in found]
-        with telling(self.name, "write to"), self._engine.begin() as connection:
+        with telling(self._named, "write to"), self._engine.begin() as connection:
             if values:
                 connection.execute(insert(calibrations), values)
 
@@ -214,53 +234,13 @@ class Store:
         if machine is not None:
             wanted = wanted.where(calibrations.c.machine == machine)
         names = rows.Calibration.__dataclass_fields__
-        with telling(self.name, "read"), self._engine.begin() as connection:
+        with telling(self._named, "read"), self._engine.begin() as connection:
             found = connection.execute(wanted).all()
         return {row.case_id: rows.Calibration(**{name: row._mapping[name] for name in names}) for row in found}
 
     def cases(self) -> dict[str, str]:
         """Case id -> its last status, of all cases ever recorded, in order of id."""
         wanted = select(records.c.case_id, records.c.status).order_by(records.c.recorded_s, records.c.id)
-        with telling(self.name, "read"), self._engine.begin() as connection:
+        with telling(self._named, "read"), self._engine.begin() as connection:
             found = {row.case_id: row.status for row in connection.execute(wanted)}
         return dict(sorted(found.items()))
-
-    def _records(self, run_id: str, latest: bool) -> Iterator[rows.Record]:
-        with telling(self.name, "read"), self._engine.begin() as connection:
-            wanted = select(records).where(records.c.run_id == run_id).order_by(records.c.id)
-            found = connection.execute(wanted).all()
-            decoder = encode.Decoder(
-                lambda digest: connection.execute(select(blobs.c.data).where(blobs.c.digest == digest)).scalar_one(),
-                lambda digest: connection.execute(
-                    select(fingerprints.c.facts).where(fingerprints.c.digest == digest)
-                ).scalar_one(),
-            )
-            kept = {row.nodeid: row.id for row in found}
-            for row in found:
-                if not latest or kept[row.nodeid] == row.id:
-                    yield _record(row, decoder)
-
-
-def _latest_statuses() -> Any:
-    last = select(func.max(records.c.id).label("id")).group_by(records.c.run_id, records.c.nodeid).subquery()
-    joined = select(records.c.run_id, records.c.status, func.count()).join(last, last.c.id == records.c.id)
-    return joined.group_by(records.c.run_id, records.c.status)
-
-
-def _run(row: Row[Any], statuses: dict[str, int]) -> rows.Run:
-    values = dict(row._mapping)
-    values |= {"argv": tuple(json.loads(values["argv"])), "settings": json.loads(values["settings"]), "statuses": statuses}
-    return rows.Run(**values)
-
-
-def _record(row: Row[Any], decoder: encode.Decoder) -> rows.Record:
-    return rows.Record(
-        run_id=row.run_id,
-        nodeid=row.nodeid,
-        attempt=row.attempt,
-        case_id=row.case_id,
-        status=row.status,
-        recorded_s=row.recorded_s,
-        measurement=decoder.measurement(row),
-        verdict=json.loads(row.verdict_json),
-    )

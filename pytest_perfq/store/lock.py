@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine
 
 from pytest_perfq.errors import StoreError
-from pytest_perfq.store.database import telling
+from pytest_perfq.store.database import Named, telling
 
 ADVISORY_KEY = 7_378_817_302
 
@@ -36,10 +36,10 @@ class WriteLock(Protocol):
         """Gives it back; nothing happens when it was not taken."""
 
 
-def _refuse(name: str, holder: str) -> StoreError:
+def _refuse(store: Named, holder: str) -> StoreError:
     return StoreError(
-        f"two runs on one store: {holder} is writing to {name}, and this is pid {os.getpid()}; wait for it to end, "
-        "or give this run another --perf-store"
+        f"two runs on one store: {holder} is writing to {store}, and this is pid {os.getpid()}; wait for it to end, "
+        f"or give this run another {store.option}"
     )
 
 
@@ -47,18 +47,18 @@ class FileWriteLock:
     """`results.db.lock` is locked, `results.db.run` says by whom (a lock file's own content does not survive an attempt
     on it)."""
 
-    def __init__(self, file: Path) -> None:
-        self._name = str(file)
+    def __init__(self, file: Path, store: Named) -> None:
+        self._store = store
         self._lock = FileLock(f"{file}.lock")
         self._holder = Path(f"{file}.run")
 
     def acquire(self) -> None:
-        with telling(self._name, "lock"):
+        with telling(self._store, "lock"):
             # Timeout is an OSError as well: it must not reach what tells of those.
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
-                raise _refuse(self._name, self._who()) from None
+                raise _refuse(self._store, self._who()) from None
             self._holder.write_text(json.dumps({"pid": os.getpid(), "started_s": time.time()}))
 
     def _who(self) -> str:
@@ -77,12 +77,12 @@ class FileWriteLock:
 class AdvisoryWriteLock:
     """PostgreSQL's own, held by a connection of its own."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        self._engine, self._name = engine, name
+    def __init__(self, engine: Engine, store: Named) -> None:
+        self._engine, self._store = engine, store
         self._connection: Connection | None = None
 
     def acquire(self) -> None:
-        with telling(self._name, "lock"):
+        with telling(self._store, "lock"):
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             if connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({ADVISORY_KEY})").scalar():
                 self._connection = connection
@@ -92,12 +92,12 @@ class AdvisoryWriteLock:
             ).first()
             connection.close()
         holder = "another process" if found is None else f"pid {found[0]} on {found[1]} (since {when(found[2])})"
-        raise _refuse(self._name, holder)
+        raise _refuse(self._store, holder)
 
     def release(self) -> None:
         if self._connection is not None:
             # The pool keeps the session alive, and with it a lock that is not given back by name.
-            with telling(self._name, "unlock"):
+            with telling(self._store, "unlock"):
                 self._connection.exec_driver_sql(f"SELECT pg_advisory_unlock({ADVISORY_KEY})")
                 self._connection.close()
             self._connection = None
@@ -113,8 +113,8 @@ class NoWriteLock:
         return
 
 
-def lock_for(engine: Engine, file: Path | None, name: str) -> WriteLock:
+def lock_for(engine: Engine, file: Path | None, store: Named) -> WriteLock:
     """The lock of this kind of database."""
     if file is not None:
-        return FileWriteLock(file)
-    return AdvisoryWriteLock(engine, name) if engine.dialect.name == "postgresql" else NoWriteLock()
+        return FileWriteLock(file, store)
+    return AdvisoryWriteLock(engine, store) if engine.dialect.name == "postgresql" else NoWriteLock()

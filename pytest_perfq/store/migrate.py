@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, insert, inspect, select
 
 from pytest_perfq.errors import StoreError
+from pytest_perfq.store.database import Named
 from pytest_perfq.store.migrations import Migration, known
 from pytest_perfq.store.tables import schema
 
@@ -22,25 +23,25 @@ def version_of(connection: Connection) -> int:
     return max(connection.execute(select(schema.c.version)).scalars(), default=0)
 
 
-def check(connection: Connection, name: str, migrations: Sequence[Migration] | None = None) -> None:
-    """Raises StoreError unless the schema is exactly the one this version knows. name: of the store, for people."""
+def check(connection: Connection, store: Named, migrations: Sequence[Migration] | None = None) -> None:
+    """Raises StoreError unless the schema is exactly the one this version knows."""
     migrations = known() if migrations is None else migrations
     version = version_of(connection)
-    _not_newer(version, len(migrations), name)
+    _not_newer(version, len(migrations), store)
     if version < len(migrations):
         raise StoreError(
-            f"the store {name} has schema {version} and this version reads {len(migrations)}; a run of pytest that writes to "
+            f"the store {store} has schema {version} and this version reads {len(migrations)}; a run of pytest that writes to "
             "it brings it up to date"
         )
 
 
-def migrate(connection: Connection, name: str, migrations: Sequence[Migration] | None = None) -> None:
+def migrate(connection: Connection, store: Named, migrations: Sequence[Migration] | None = None) -> None:
     """Applies what is missing, in order, in the caller's transaction. Raises StoreError for a newer schema."""
     migrations = known() if migrations is None else migrations
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_KEY})")
     version = version_of(connection)
-    _not_newer(version, len(migrations), name)
+    _not_newer(version, len(migrations), store)
     if version == 0:
         schema.create(connection, checkfirst=True)
     for step in migrations[version:]:
@@ -48,9 +49,9 @@ def migrate(connection: Connection, name: str, migrations: Sequence[Migration] |
         connection.execute(insert(schema).values(version=step.version, name=step.name, applied_s=time.time()))
 
 
-def _not_newer(version: int, newest: int, name: str) -> None:
+def _not_newer(version: int, newest: int, store: Named) -> None:
     if version > newest:
         raise StoreError(
-            f"the store {name} has schema {version} and this version of pytest-perfq knows up to {newest}; upgrade "
-            "pytest-perfq, or give another --perf-store"
+            f"the store {store} has schema {version} and this version of pytest-perfq knows up to {newest}; upgrade "
+            f"pytest-perfq, or give another {store.option}"
         )

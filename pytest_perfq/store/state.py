@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert
 
 from pytest_perfq.errors import StoreError
-from pytest_perfq.store.database import connect, file_of, name_of, parse, telling
+from pytest_perfq.store.database import Named, connect, file_of, name_of, parse, telling
 from pytest_perfq.store.history import Store
 from pytest_perfq.store.tables import runs
 
@@ -38,7 +38,7 @@ def state(url: str) -> State:
             number = len(store.runs())
         engine = connect(parsed, readonly=False)
         try:
-            with telling(name, "write to"), engine.connect() as connection:
+            with telling(Named(name), "write to"), engine.connect() as connection:
                 _try(connection)
         finally:
             engine.dispose()

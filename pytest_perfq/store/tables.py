@@ -1,7 +1,8 @@
 """The tables as they are now. How they became so is in migrations/; a test holds the two against each other.
 
     runs          one row a run
-    records       one row for each (run, item, attempt), with the numbers that SQL asks for in columns
+    records       one row for each (run, item, attempt), with the numbers that SQL asks for in columns; `visits` of an attempt
+                  that `continues` another come after those of that one
     blobs         packed contents by digest: example ids and outcomes, which many records share
     fingerprints  machine and software by digest, which many records share
     calibrations  how far A/A visits of a case differed on a machine, one row a calibration
@@ -94,6 +95,7 @@ records = Table(
     Column("outcomes", Text, ForeignKey("perfq_blobs.digest")),
     Column("original_ids", Text, ForeignKey("perfq_blobs.digest")),
     Column("original_outcomes", Text, ForeignKey("perfq_blobs.digest")),
+    Column("continues", Integer),
     UniqueConstraint("run_id", "nodeid", "attempt", name="perfq_records_once"),
     Index("perfq_records_case", "case_id", "recorded_s"),
 )

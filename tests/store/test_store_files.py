@@ -1,4 +1,4 @@
-"""SQLite stores as files: schema, locks, killed runs, everything that is in the way."""
+"""SQLite stores as files: locks, killed runs, everything that is in the way."""
 
 import json
 import os
@@ -11,13 +11,11 @@ import pytest
 from generated import MEASUREMENTS
 from hypothesis import HealthCheck, given, settings
 from making import accuracy, latency
-from sqlalchemy import MetaData, create_engine, text
 
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.verdict import judge
 from pytest_perfq.errors import StoreError
-from pytest_perfq.store import Store, migrate, tables
-from pytest_perfq.store.migrations import Migration, known
+from pytest_perfq.store import Store
 
 
 @pytest.fixture
@@ -52,87 +50,6 @@ def test_the_folder_ignores_itself_only_where_it_is_ours(tmp_path, monkeypatch):
 def test_the_log_is_written_ahead(path):
     Store.open(path).close()
     assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
-
-
-# -- the schema
-
-
-def shape(metadata):
-    return {
-        table.name: [
-            (column.name, column.nullable, column.primary_key, sorted(str(key.column) for key in column.foreign_keys))
-            for column in table.columns
-        ]
-        for table in metadata.sorted_tables
-    }
-
-
-def test_the_migrations_lead_to_the_tables(path):
-    Store.open(path).close()
-    found = MetaData()
-    found.reflect(create_engine(f"sqlite:///{path}"))
-    assert sorted(found.tables) == sorted(tables.metadata.tables)
-    names = {name: [column.name for column in table.columns] for name, table in found.tables.items()}
-    assert names == {name: [column.name for column in table.columns] for name, table in tables.metadata.tables.items()}
-    for name, table in tables.metadata.tables.items():
-        for column in table.columns:
-            theirs = found.tables[name].columns[column.name]
-            assert column.primary_key == theirs.primary_key
-            assert column.nullable == theirs.nullable or column.primary_key
-            assert {key.target_fullname for key in column.foreign_keys} == {key.target_fullname for key in theirs.foreign_keys}
-    uniques = [
-        sorted(one.columns.keys()) for one in found.tables["perfq_records"].constraints if one.name == "perfq_records_once"
-    ]
-    assert uniques == [["attempt", "nodeid", "run_id"]]
-
-
-def test_a_past_schema_is_upgraded_and_keeps_its_data(path):
-    """The mechanism, with the present schema as the past one and a step that adds a column."""
-    with Store.open(path) as store:
-        run = store.begin_run(["pytest"], {})
-        put(store, run, "a", latency())
-
-    def upgrade(connection):
-        connection.execute(text("ALTER TABLE perfq_runs ADD COLUMN note TEXT DEFAULT 'none'"))
-
-    steps = [*known(), Migration(len(known()) + 1, "a note", upgrade)]
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        migrate.migrate(connection, "it", steps)
-        assert migrate.version_of(connection) == len(steps)
-        assert connection.execute(text("SELECT id, note FROM perfq_runs")).all() == [(run, "none")]
-        assert connection.execute(text("SELECT version, name FROM perfq_schema ORDER BY version")).all() == [
-            (step.version, step.name) for step in steps
-        ]
-        migrate.migrate(connection, "it", steps)
-    with pytest.raises(StoreError, match="has schema 3 and this version of pytest-perfq knows up to 2; upgrade pytest-perfq"):
-        Store.open(path)
-
-
-def test_a_step_that_breaks_leaves_the_past_schema(path):
-    Store.open(path).close()
-
-    def upgrade(connection):
-        connection.execute(text("ALTER TABLE perfq_runs ADD COLUMN note TEXT"))
-        raise RuntimeError("broken step")
-
-    steps = [*known(), Migration(len(known()) + 1, "broken", upgrade)]
-    from pytest_perfq.store.database import connect, parse
-
-    with pytest.raises(RuntimeError, match="broken step"), connect(parse(str(path)), False).begin() as connection:
-        migrate.migrate(connection, "it", steps)
-    with Store.open(path) as store:
-        assert store.runs() == []
-    assert "note" not in [row[1] for row in sqlite3.connect(path).execute("PRAGMA table_info(perfq_runs)")]
-
-
-def test_an_older_schema_is_not_read_without_the_right_to_upgrade_it(path):
-    Store.open(path).close()
-    sqlite3.connect(path, isolation_level=None).execute("DELETE FROM perfq_schema")
-    with pytest.raises(
-        StoreError, match="has schema 0 and this version reads 2; a run of pytest that writes to it brings it up to date"
-    ):
-        Store.open(path, readonly=True)
 
 
 # -- what is in the way
