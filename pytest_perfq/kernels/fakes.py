@@ -98,6 +98,71 @@ def dequantize(x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     return x.new_empty(x.shape, dtype=torch.float32)
 
 
+def _levels(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows = x.shape[0]
+    return x.new_empty(x.shape, dtype=torch.uint8), x.new_empty(rows, dtype=torch.float32), x.new_empty(rows, dtype=torch.int32)
+
+
+def _f8(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape, dtype=torch.float8_e4m3fn), x.new_empty(x.shape[0], dtype=torch.float32)
+
+
+def add_layernorm_levels(x: Tensor, *others: Any, **named: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), *_levels(x)
+
+
+def add_layernorm_f8(x: Tensor, *others: Any, **named: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), *_f8(x)
+
+
+def add_layernorm_restore(
+    x: Tensor,
+    residual: Tensor,
+    linear_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    index: Tensor,
+    batch: int,
+    seq: int,
+) -> Tensor:
+    return x.new_empty(batch, seq, x.shape[1])
+
+
+def bias_activation(x: Tensor, *others: Any, **named: Any) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def bias_activation_levels(x: Tensor, *others: Any, **named: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _levels(x)
+
+
+def bias_activation_f8(x: Tensor, *others: Any, **named: Any) -> tuple[Tensor, Tensor]:
+    return _f8(x)
+
+
+def linear_fused(x: Tensor, weight: Tensor, *others: Any, **named: Any) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+def linear_levels(
+    q: Tensor,
+    scale: Tensor,
+    zero: Tensor,
+    weight: Tensor,
+    weight_scale: Tensor,
+    weight_sum: Tensor,
+    bias: Tensor | None,
+    activation: str,
+    dtype: torch.dtype,
+) -> Tensor:
+    return q.new_empty(q.shape[0], weight_scale.shape[0], dtype=dtype)
+
+
+def absmax(most: Tensor, x: Tensor) -> None:
+    return None
+
+
 FAKES: tuple[Callable[..., Any], ...] = (
     pack_tokens,
     restore_padding,
@@ -114,4 +179,13 @@ FAKES: tuple[Callable[..., Any], ...] = (
     layer,
     quantize,
     dequantize,
+    add_layernorm_levels,
+    add_layernorm_f8,
+    add_layernorm_restore,
+    bias_activation,
+    bias_activation_levels,
+    bias_activation_f8,
+    linear_fused,
+    linear_levels,
+    absmax,
 )

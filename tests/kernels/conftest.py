@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from emulated import load as load_emulated
 
 from pytest_perfq.kernels import ops, toolchain
 
@@ -49,3 +50,18 @@ def poisoned():
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture(scope="session")
+def emulated():
+    """The ops of the CUDA kernels, emulated on the CPU."""
+    if reason := toolchain.unavailable():
+        pytest.skip(reason)
+    return load_emulated(CACHE)
+
+
+@pytest.fixture(params=["forward", "reverse"])
+def order(request, monkeypatch):
+    """Threads of a block run first to last, and last to first: a missing barrier gives another result in one of them."""
+    monkeypatch.setenv("PERFQ_EMULATED_ORDER", request.param)
+    return request.param

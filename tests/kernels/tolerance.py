@@ -75,3 +75,15 @@ def quantized(
     nearest = reference.quantize(expected, scale.double(), zero, levels)
     at_ties = ((quotient - quotient.floor() - 0.5).abs() <= slack).sum().item()
     assert (actual != nearest).sum().item() <= at_ties
+
+
+# Half of the distance to the next value of a type, relative: what storing in it costs; and its smallest step.
+HALF_STEP = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+SMALLEST = {torch.float32: 0.0, torch.float16: 2.0**-24, torch.bfloat16: 0.0}
+
+
+def rounded(actual: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype, allowed: float | torch.Tensor) -> None:
+    """actual is of dtype, and what is within `allowed` of the oracle, computed in float32, rounded to it once."""
+    assert actual.dtype == dtype
+    slack = allowed + (HALF_STEP[dtype] * 1.01) * expected.abs() + SMALLEST[dtype]
+    close(actual.float(), expected, slack)

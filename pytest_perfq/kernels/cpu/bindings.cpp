@@ -8,6 +8,7 @@
 #include <limits>
 #include <tuple>
 
+#include "launch.h"
 #include "tensors.h"
 
 namespace perfq {

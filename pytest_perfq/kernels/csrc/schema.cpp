@@ -4,9 +4,9 @@
 // cu_seqlens [B + 1] int32: first token of each sequence, and T. index [T] int32: row * S + column of each token.
 // activation: "none", "relu", "tanh", "gelu" (erf) or "gelu_tanh". bits: "w8a8", "w8a7" or "w7a7".
 
-#include <torch/csrc/stable/library.h>
+#include "names.h"
 
-STABLE_TORCH_LIBRARY(perfq, m) {
+PERFQ_LIBRARY(PERFQ_OPS, m) {
   // mask [B, S] int64, tokens T (known on the host) -> cu_seqlens, index.
   m.def("pack_tokens(Tensor mask, SymInt tokens) -> (Tensor, Tensor)");
   // x [T, H] -> [B, S, H]; rows of padding are exactly zero.
@@ -55,6 +55,33 @@ STABLE_TORCH_LIBRARY(perfq, m) {
   // x [T, H] float -> uint8 by scale [1] and zero [1] int32; and back.
   m.def("quantize(Tensor x, Tensor scale, Tensor zero, int levels) -> Tensor");
   m.def("dequantize(Tensor x, Tensor scale, Tensor zero) -> Tensor");
+
+  // For a GPU, where each launch costs microseconds: what is computed between two products, as one. f8: float8_e4m3fn, a row at a
+  // time, row = f8 * scale. levels: 255 or 127, a row at a time, row = (q - zero) * scale.
+  // add_layernorm, and its output in levels: y [T, H], q [T, H] uint8, scale [T], zero [T] int32; or in f8: y, q, scale.
+  m.def(
+      "add_layernorm_levels(Tensor x, Tensor residual, Tensor? linear_bias, Tensor weight, Tensor bias, float eps, int levels) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "add_layernorm_f8(Tensor x, Tensor residual, Tensor? linear_bias, Tensor weight, Tensor bias, float eps) "
+      "-> (Tensor, Tensor, Tensor)");
+  // add_layernorm, and restore_padding.
+  m.def(
+      "add_layernorm_restore(Tensor x, Tensor residual, Tensor? linear_bias, Tensor weight, Tensor bias, float eps, Tensor index, "
+      "SymInt batch, SymInt seq) -> Tensor");
+  // activation(x + bias), [T, N]; and only in levels: q, scale, zero; or in f8: q, scale.
+  m.def("bias_activation(Tensor x, Tensor? bias, str activation) -> Tensor");
+  m.def("bias_activation_levels(Tensor x, Tensor? bias, str activation, int levels) -> (Tensor, Tensor, Tensor)");
+  m.def("bias_activation_f8(Tensor x, Tensor? bias, str activation) -> (Tensor, Tensor)");
+  // x [T, K] times weight [N, K] as they are, on tensor cores, float16 or bfloat16: activation(x weight' + bias), [T, N].
+  m.def("linear_fused(Tensor x, Tensor weight, Tensor? bias, str activation) -> Tensor");
+  // linear_int8 of levels: q [T, K] uint8 with scale and zero [T] or [1]; bits w8a8; bias and the output in dtype.
+  m.def(
+      "linear_levels(Tensor q, Tensor scale, Tensor zero, Tensor weight, Tensor weight_scale, Tensor weight_sum, Tensor? bias, "
+      "str activation, ScalarType dtype) -> Tensor");
+  // most [K] float32 becomes the larger of itself and the largest magnitude of each column of x [T, K].
+  m.def("absmax(Tensor(a!) most, Tensor x) -> ()");
+
   // What the kernels run on: "avx2" or "portable"; the argument chooses one from here on, "auto" the best there is.
   m.def("select_isa(str wanted) -> str");
 }

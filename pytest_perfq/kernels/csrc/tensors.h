@@ -11,8 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "launch.h"
-
 namespace perfq {
 
 using torch::headeronly::ScalarType;
@@ -98,6 +96,14 @@ inline void agree(const char* op, const char* one, int64_t has, const char* othe
 
 inline Tensor make(std::vector<int64_t> sizes, ScalarType type) {
   return torch::stable::empty(torch::headeronly::IntHeaderOnlyArrayRef(sizes.data(), sizes.size()), type);
+}
+
+// The same on the device of `like`.
+inline Tensor make_beside(const Tensor& like, std::vector<int64_t> sizes, ScalarType type) {
+  return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(sizes.data(), sizes.size()), type);
+}
+inline Tensor zeros_beside(const Tensor& like, std::vector<int64_t> sizes, ScalarType type) {
+  return torch::stable::new_zeros(like, torch::headeronly::IntHeaderOnlyArrayRef(sizes.data(), sizes.size()), type);
 }
 
 template <class T>
