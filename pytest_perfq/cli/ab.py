@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pytest_perfq.cli.compare import exit_status
 from pytest_perfq.cli.given import budget_s, given, to_errors
+from pytest_perfq.cli.storing import kept, opened
 from pytest_perfq.core.finding import Verdict
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair
 from pytest_perfq.errors import UsageError
 from pytest_perfq.report import comparison
 from pytest_perfq.report.passing import Passing
-from pytest_perfq.store import Store
 from pytest_perfq.trials import revisions
 from pytest_perfq.trials.entry import Entry, matched, varied
 from pytest_perfq.trials.environment import Environment
@@ -115,18 +115,9 @@ def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[st
 
 def _held(entries: list[Entry], sides: Sides, asked: Asked, time_s: float | None, passing: Passing) -> tuple[Trials, str]:
     """The trials, run and stored."""
-    with Store.open(asked.store) as store:
-        told = {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs}
-        run = store.begin_run(sys.argv, {"items": len(entries), "trial": told})
-
-        def keep(entry: Entry, pair: Pair, verdict: Verdict) -> None:
-            assert pair.candidate is not None
-            store.record(run, entry.nodeid, pair.candidate.to_json(), verdict.to_json())
-
-        trials = Trials(entries, sides, Rules(), time_s, keep=keep, watch=passing.watch, say=passing.say)
-        trials.run()
-        # Also where it was stopped: trials cannot be taken up again, and the store must not offer it.
-        store.finish_run(run)
+    trials = Trials(entries, sides, Rules(), time_s, watch=passing.watch, say=passing.say)
+    with opened(asked.store) as store:
+        run = kept(store, trials, {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs})
     refused = [one.refused for one in entries if one.refused is not None]
     if refused:
         passing.say(f"{_cases(len(refused))} not compared: {refused[0]}{' ...' if len(refused) > 1 else ''}")

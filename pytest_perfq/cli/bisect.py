@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_perfq.cli.given import budget_s, given, to_errors
+from pytest_perfq.cli.storing import kept, opened
 from pytest_perfq.core.rules import RULES, Rules
 from pytest_perfq.core.verdict import Pair, Verdict
 from pytest_perfq.errors import TrialError, UnknownName, UsageError
@@ -22,6 +23,9 @@ from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.passes import STOPPED
 from pytest_perfq.trials.running import Trials
 from pytest_perfq.trials.sides import Sides, collect
+
+if TYPE_CHECKING:
+    from pytest_perfq.store import Store
 
 # Of what the bad revision is slower by, a step must have at most this share to be good.
 SHARE = 0.5
@@ -42,11 +46,13 @@ class Asked:
     cache: str | None = None
     pickle: bool = False
     install: str | None = None
+    store: str = ""
 
 
 @dataclass(slots=True)
 class Held:
-    """Holds commits against the good revision, for one case. found: what each was found to be."""
+    """Holds commits against the good revision, for one case. found: what each was found to be. runs: of the store, one a
+    commit that was measured."""
 
     base: Environment
     case: Collected
@@ -55,8 +61,10 @@ class Held:
     install: str | None
     time_s: float | None
     passing: Passing
+    store: Store
     rules: Rules = RULES
     found: dict[str, tuple[Pair, Verdict]] = field(default_factory=dict)
+    runs: list[str] = field(default_factory=list)
 
     def decide(self, commit: str) -> tuple[Answer, str]:
         """What a commit is, and why. What cannot be built, collected or measured is skipped."""
@@ -68,7 +76,8 @@ class Held:
             trials = Trials([entry], Sides(self.base, here, self.given), self.rules, self.time_s)
             trials.screened = trials.explained = False
             trials.watch, trials.say = self.passing.watch, self.passing.say
-            trials.run()
+            told = {"base": self.base.label, "candidate": here.label, "vs": None, "bisect": self.case.case.id}
+            self.runs.append(kept(self.store, trials, told))
         except (TrialError, UsageError) as error:
             return "skip", str(error)
         except KeyboardInterrupt:
@@ -107,7 +116,10 @@ def bisect(asked: Asked) -> tuple[str, int]:
         how, words = given(asked.words, here, **options)
         base = revisions.environment(good, here, Path(how["cache"]), asked.install, passing.say)
         case = _case(collect(base, how, words), asked.case)
-        return _looked(asked, Bisection(root, good, bad, _never), Held(base, case, how, words, asked.install, time_s, passing))
+        with opened(asked.store) as store:
+            held = Held(base, case, how, words, asked.install, time_s, passing, store)
+            text, status = _looked(asked, Bisection(root, good, bad, _never), held)
+        return f"{text}\n{_kept(held.runs)}", status
     finally:
         passing.close()
 
@@ -124,6 +136,12 @@ def _looked(asked: Asked, bisection: Bisection, held: Held) -> tuple[str, int]:
     bisection.decide, bisection.told = held.decide, lambda step: held.passing.say(str(step))
     bisection.run()
     return report(bisection, held.told, held.case.case.id), 0 if bisection.first is not None else 2
+
+
+def _kept(runs: Sequence[str]) -> str:
+    """Where the measurements are."""
+    many = f"run {runs[0]}" if len(runs) == 1 else f"runs {', '.join(runs)}"
+    return f"kept as {many}; see one with: perfq report {runs[-1]}"
 
 
 def report(bisection: Bisection, told: Callable[[str], str], case: str) -> str:

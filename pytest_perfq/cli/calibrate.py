@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_perfq import device
+from pytest_perfq.cli.storing import opened
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.visible import expected_suspects, visible
@@ -18,7 +19,7 @@ from pytest_perfq.report.grid import Column, render
 from pytest_perfq.report.passing import Passing
 from pytest_perfq.report.seen import caught
 from pytest_perfq.settings import default_cache
-from pytest_perfq.store import Calibration, Store
+from pytest_perfq.store import Calibration
 from pytest_perfq.trials.calibration import AgainstItself, deviations
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.environment import Environment
@@ -55,14 +56,14 @@ def calibrate(words: Sequence[str], visits: int, store: str, threads: int | None
         if on not in machines:
             machines[on] = Fingerprint.from_json(workers.fingerprints(on)["b"]).key
 
-    with Store.open(store) as opened:
+    with opened(store) as stored:
         try:
             passes = AgainstItself(entries, sides.opened, kept=visited, watch=passing.watch, visits=visits)
             passes.run()
         finally:
             passing.close()
         found = _calibrations(entries, machines)
-        opened.calibrate(found)
+        stored.calibrate(found)
     return _table(found, entries, width)
 
 

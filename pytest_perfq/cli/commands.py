@@ -100,6 +100,7 @@ def ab(context: click.Context, /, how: str, everything: bool, **asked: Any) -> N
 @click.option("--cache", metavar="DIR", help="Folder of checkpoints, exports and revisions, as --perf-cache.")
 @click.option("--allow-pickle", "pickle", is_flag=True, help="As --perf-allow-pickle.")
 @click.option("--install", metavar="COMMAND", help="Shell command that installs a revision, run in its tree.")
+@STORE
 @click.pass_context
 def bisect(context: click.Context, /, **asked: Any) -> None:
     """Which commit between GOOD and BAD made CASE worse?

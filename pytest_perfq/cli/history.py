@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_perfq.cli.nearest import unknown_case
 from pytest_perfq.cli.show import revision, when
+from pytest_perfq.cli.storing import opened
 from pytest_perfq.core.changes import MIN_RUNS, Change, changes
 from pytest_perfq.report.grid import Column, render
 from pytest_perfq.report.terminal import digits
@@ -21,12 +22,10 @@ UNTIMED = frozenset({"invalid", "unmeasured"})
 
 def history(case: str, store: str, width: int) -> str:
     """One case over all runs of the store."""
-    from pytest_perfq.store import Store
-
-    with Store.open(store, readonly=True) as opened:
-        points = opened.history(case)
+    with opened(store, readonly=True) as stored:
+        points = stored.history(case)
         if not points:
-            raise unknown_case(case, opened.cases(), opened.name)
+            raise unknown_case(case, stored.cases(), stored.name)
     columns = (
         Column("run", right=False),
         Column("recorded", right=False, spare=3),
@@ -84,14 +83,12 @@ def steps(case_id: str, points: Sequence[Point]) -> list[Step]:
 
 def changed(case: str | None, store: str, width: int) -> str:
     """The changes of one case, or of all, each with the runs and revisions between which it lies and how to confirm it."""
-    from pytest_perfq.store import Store
-
-    with Store.open(store, readonly=True) as opened:
-        known = opened.cases()
+    with opened(store, readonly=True) as stored:
+        known = stored.cases()
         if case is not None and case not in known:
-            raise unknown_case(case, known, opened.name)
+            raise unknown_case(case, known, stored.name)
         names = known if case is None else [case]
-        series = {name: opened.history(name) for name in names}
+        series = {name: [one for one in stored.history(name) if not one.looked_back] for name in names}
     found = [step for name, points in series.items() for step in steps(name, points)]
     if not found:
         longest = max((len(points) for points in series.values()), default=0)

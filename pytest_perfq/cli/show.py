@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_perfq import baselines
 from pytest_perfq.cli.source import exported, is_folder
+from pytest_perfq.cli.storing import opened
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.finding import FAILED, STATUSES, Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
@@ -65,12 +66,10 @@ def _as_saved(measurement: Measurement, status: str, limits: tuple[Limit, ...]) 
 
 def stored(what: str, store: str, width: int) -> str:
     """Runs or cases of the store."""
-    from pytest_perfq.store import Store
-
-    with Store.open(store, readonly=True) as opened:
-        runs = opened.runs() if what == "runs" else []
-        cases = opened.cases() if what == "cases" else {}
-        name = opened.name
+    with opened(store, readonly=True) as found:
+        runs = found.runs() if what == "runs" else []
+        cases = found.cases() if what == "cases" else {}
+        name = found.name
     if not runs and not cases:
         return f"no {what} in {name} yet; a run of pytest over a suite brings them"
     return _runs(runs, width) if what == "runs" else _cases(cases, width)

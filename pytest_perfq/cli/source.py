@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_perfq import baselines
+from pytest_perfq.cli.storing import opened
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
@@ -65,9 +66,7 @@ class RunSource:
 def exported(store_url: str, name: str) -> list[Exported]:
     """The records of a run by its id or `last`: the last attempt of every item, in the order of the walk. Raises UsageError
     for a run that holds none."""
-    from pytest_perfq.store import Store
-
-    with Store.open(store_url, readonly=True) as store:
+    with opened(store_url, readonly=True) as store:
         run = store.run(name)
         found = {
             record.nodeid: Exported(

@@ -124,7 +124,10 @@ class _Work:
 
     def _alone(self, candidate: Measurement, against: bool) -> None:
         for limit in self.slow_limits:
-            note = candidate.unmeasured or "no baseline to hold it against; give one with --perf-against"
+            missing = "it is not in the baseline; save a new one" if against else (
+                "no baseline to hold it against; give one with --perf-against"
+            )  # fmt: skip
+            note = candidate.unmeasured or missing
             self.findings.append(finding(limit, "unmeasured", note))
         if against:
             self.findings.append(Finding(rule="baseline", status="pass", note="new: not in the baseline"))

@@ -11,10 +11,15 @@ from sqlalchemy import Connection, Row, func, select
 from pytest_perfq.store import encode, rows
 from pytest_perfq.store.tables import blobs, fingerprints, records, runs
 
+# Later than any run was finished, unix time.
+STILL_RUNS_S = 1e12
+
 
 def all_runs(connection: Connection) -> list[rows.Run]:
     """All runs, the latest first."""
-    found = connection.execute(select(runs).order_by(runs.c.started_s.desc(), runs.c.id.desc())).all()
+    # Of one moment are runs that were taken over from one file: the one that was taken over last is the latest.
+    latest = runs.c.started_s.desc(), func.coalesce(runs.c.finished_s, STILL_RUNS_S).desc(), runs.c.id.desc()
+    found = connection.execute(select(runs).order_by(*latest)).all()
     counts: dict[str, dict[str, int]] = {}
     for run_id, status, number in connection.execute(_latest_statuses()):
         counts.setdefault(run_id, {})[status] = number
@@ -47,11 +52,19 @@ def held(connection: Connection, run_id: str, nodeid: str, attempt: int) -> list
 
 def points(connection: Connection, case_id: str) -> list[rows.Point]:
     """One case over time, oldest first, the last attempt of each run's items."""
-    joined = select(records, runs.c.revision, runs.c.dirty, runs.c.machine).join(runs, runs.c.id == records.c.run_id)
+    of_run = runs.c.revision, runs.c.dirty, runs.c.machine, runs.c.settings
+    joined = select(records, *of_run).join(runs, runs.c.id == records.c.run_id)
     wanted = joined.where(records.c.case_id == case_id).order_by(records.c.recorded_s, records.c.id)
     last = {(row.run_id, row.nodeid): row for row in connection.execute(wanted)}
-    names = rows.Point.__dataclass_fields__
-    return [rows.Point(**{name: row._mapping[name] for name in names}) for row in last.values()]
+    names = [name for name in rows.Point.__dataclass_fields__ if name != "looked_back"]
+    return [
+        rows.Point(**{name: row._mapping[name] for name in names}, looked_back=_looked_back(row.settings))
+        for row in last.values()
+    ]
+
+
+def _looked_back(settings: str) -> bool:
+    return "bisect" in (json.loads(settings).get("trial") or {})
 
 
 def _chain(row: Any, attempts: Mapping[tuple[str, int], Any]) -> list[Any]:

@@ -52,7 +52,8 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One case in one run, as the columns of the records have it; None where it was not measured."""
+    """One case in one run, as the columns of the records have it; None where it was not measured. looked_back: whether the run
+    went back to a past revision to find a change, so that its place in time says nothing of the code's."""
 
     run_id: str
     recorded_s: float
@@ -68,3 +69,4 @@ class Point:
     drop: float | None
     speedup: float | None
     bytes: int | None
+    looked_back: bool = False

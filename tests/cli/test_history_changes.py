@@ -14,7 +14,7 @@ from pytest_perfq.store import Store
 OLD, NEW = "a" * 40, "b" * 40
 
 
-def runs(path, levels, *, number=0, revisions=None, machine=MACHINE):
+def runs(path, levels, *, number=0, revisions=None, machine=MACHINE, **settings):
     """One run a level, milliseconds, a day apart."""
     dice = random.Random(7)
     for at, level in enumerate(levels):
@@ -23,7 +23,7 @@ def runs(path, levels, *, number=0, revisions=None, machine=MACHINE):
             number, ms=level * dice.gauss(1, 0.004), seed=at, machine=Fingerprint(machine.identity, stack, {})
         )
         with Store.open(path) as store:
-            run = store.begin_run(["pytest"], {"items": 1})
+            run = store.begin_run(["pytest"], {"items": 1, **settings})
             store.record(run, f"t.py::test[{number}]", measurement.to_json(), judge(measurement, ()).to_json())
             store.finish_run(run)
     spread = create_engine(f"sqlite:///{path}")
@@ -72,6 +72,13 @@ def test_machines_are_series_of_their_own(store, command):
     runs(store, [5.0] * 7)
     runs(store, [3.0] * 7, machine=other)
     assert "no change of level" in command("history", "--changes", "--store", str(store))[1]
+
+
+def test_steps_back_to_old_revisions_are_no_change_of_level(store, command):
+    runs(store, [5.0] * 8)
+    runs(store, [9.0] * 8, trial={"base": "old", "candidate": "new", "vs": None, "bisect": "a case"})
+    assert "no change of level of any of 1 cases in 8 runs" in command("history", "--changes", "--store", str(store))[1]
+    assert command("history", latency(0).case.id, "--store", str(store))[1].count(" pass") == 16
 
 
 def test_without_a_case_the_history_asks_for_one(store, command):

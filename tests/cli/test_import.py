@@ -1,10 +1,12 @@
 """`perfq import`: files that pytest-benchmark itself wrote, held against its own statistics, and files that nobody can use."""
 
+import datetime
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -143,6 +145,50 @@ def test_an_imported_run_is_accepted_as_a_baseline_and_read_back(written, comman
     assert status == 0, errors
     status, output, _ = command("compare", "kept", "last")
     assert status in (0, 2) and "3 cases" in output and "regressed" not in output
+
+
+def at(path, target, time):
+    """The same file as of another time; None for one that does not say."""
+    values = json.loads(path.read_text())
+    del values["datetime"]
+    target.write_text(json.dumps(values | ({"datetime": time} if time else {})))
+    return target
+
+
+def test_the_history_has_them_in_the_order_in_which_they_were_measured(written, command, tmp_path):
+    times = ("2026-03-01T12:00:00+00:00", "2026-01-01T12:00:00+00:00", "2026-02-01T12:00:00+01:00")
+    for by, moment in zip((3.0, 1.0, 2.0), times, strict=True):
+        assert command("import", at(slower(written[0], tmp_path / "one.json", by), tmp_path / "one.json", moment))[0] == 0
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        points, runs = store.history(f"benchmark/{NAMES[1]}"), store.runs()
+    median = medians(written[0])[NAMES[1]]
+    assert [one.p50_ms for one in points] == pytest.approx([median, 2 * median, 3 * median], rel=0.02)
+    measured = [datetime.datetime.fromisoformat(time).timestamp() for time in sorted(times)]
+    assert [one.recorded_s for one in points] == measured and [one.started_s for one in runs] == measured[::-1]
+    assert [one.id for one in runs] == [one.run_id for one in points][::-1]
+    assert runs[0].id.startswith("20260301-120000-") and runs[0].finished_s is not None
+
+
+def test_of_two_imports_of_one_moment_the_later_one_is_the_last(written, command):
+    ids = [command("import", written[0])[1].split("perfq report ")[1].split()[0] for _ in range(5)]
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        assert [one.id for one in store.runs()] == ids[::-1] and store.run("last").id == ids[-1]
+
+
+def test_a_file_that_does_not_say_when_is_of_now(written, command, tmp_path):
+    before = time.time()
+    status, output, _ = command("import", at(written[0], tmp_path / "one.json", None))
+    assert status == 0 and "the file does not say when they were measured: the history has them as of now" in output
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        assert before <= store.runs()[0].started_s <= time.time()
+
+
+def test_a_file_of_the_future_is_not_taken(written, command, tmp_path):
+    status, _, errors = command("import", at(written[0], tmp_path / "one.json", "2999-01-01T12:00:00+00:00"))
+    assert status == 3 and errors.startswith(
+        f"perfq: {tmp_path / 'one.json'} cannot be imported: it says that it was measured on 2999-01-01 "
+    )
+    assert errors.endswith("; mend the clock that is wrong, or the file's `datetime`\n") and ", and here it is 2" in errors
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def test_a_second_run_on_one_store_is_told_so(project, command):
         store.begin_run(["pytest"], {})
         status, _, errors = command("ab", "--vs", "backend=plume[ms=2]")
     assert status == 3 and "two runs on one store: pid " in errors and errors.count("\n") == 1
+    assert errors.endswith("; wait for it to end, or give this run another --store\n")
 
 
 def test_a_case_that_both_sides_refuse_is_left_out(project, command):

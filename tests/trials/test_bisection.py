@@ -8,6 +8,7 @@ from pytest_perfq.cli.bisect import Held, report
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.rules import RULES
 from pytest_perfq.errors import UsageError
+from pytest_perfq.store import Store
 from pytest_perfq.trials.bisection import Bisection, ends
 
 CASE = "synthetic-feather/light/plume@cpu/fp32/b1/s8"
@@ -139,7 +140,19 @@ def test_a_real_slow_down_is_tracked_to_its_commit(project, command):
     change = float(lines[2].split(",")[1].split("%")[0]) / 100
     assert 2.0 < was < now and change == pytest.approx(now / was - 1, abs=0.1) and 0.25 < change < 0.55 and "[+" in lines[2]
     assert lines[3] == "steps:" and lines[4].startswith(f"  bad       {slow[:10]} say everything twice: ")
-    assert len(lines) == 6 and lines[5].startswith("  good      ") and " take notes: " in lines[5]
+    assert len(lines) == 7 and lines[5].startswith("  good      ") and " take notes: " in lines[5]
+    # What was measured is in the store, a run a commit, and no step of the course of time.
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        runs = store.runs()[::-1]
+        found = [store.records(run.id, latest=True)[0] for run in runs]
+        assert {one.looked_back for one in store.history(CASE)} == {True}
+    assert lines[6] == f"kept as runs {runs[0].id}, {runs[1].id}; see one with: perfq report {runs[1].id}"
+    assert [one.status for one in found] == ["regressed", "pass"] and all(run.finished_s is not None for run in runs)
+    assert [run.revision for run in runs] == [slow, project.git("rev-parse", "HEAD~")]
+    assert len(found[0].measurement["visits"]) == 8
+    assert runs[0].settings["trial"] == {
+        "base": project.git("rev-parse", "HEAD~2")[:10], "candidate": slow[:10], "vs": None, "bisect": CASE,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -176,7 +189,7 @@ def test_an_undecided_search_says_why_and_what_is_left(project, commits):
 
 def test_what_a_step_must_lack_follows_from_what_was_found(project):
     """Half of the bad revision's slow-down, never under the floor; the chance of a false alarm is shared among the steps."""
-    held = Held(None, None, {}, (), None, None, None)
+    held = Held(None, None, {}, (), None, None, None, None)
     for observed, effect in ((0.4, 0.05), (0.06, 0.03), (0.012, 0.015)):
         held.found["x"] = None, Verdict(CASE, (Finding(rule="slowdown", status="regressed", observed=observed),))
         held.sharpen("x", 4)
