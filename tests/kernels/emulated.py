@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from pytest_perfq.kernels import build, fakes, toolchain
 
@@ -25,7 +26,7 @@ FLAGS = (
 
 
 def library(cache: Path) -> Path:
-    """The shared library, compiled unless the cache has it."""
+    """The shared library, compiled unless the cache has it; by one process, where several want it."""
     command = toolchain.compiler()
     version, torch_folder = toolchain.torch_package()
     include = torch_folder / "include"
@@ -36,9 +37,15 @@ def library(cache: Path) -> Path:
     for path in (*sources, *headers):
         seal.update(path.read_bytes())
     found = cache / "kernels" / f"emulated-{seal.hexdigest()[:24]}.so"
-    if found.exists():
-        return found
     found.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(found.with_suffix(".lock")):
+        if not found.exists():
+            build_into(found, command, flags, sources, torch_folder)
+    return found
+
+
+def build_into(found: Path, command: tuple[str, ...], flags: tuple[str, ...], sources: list[Path], torch_folder: Path) -> None:
+    """Compiles aside, and renames into place."""
     with tempfile.TemporaryDirectory(dir=found.parent) as aside:
 
         def compiled(source: Path) -> str:
@@ -52,7 +59,6 @@ def library(cache: Path) -> Path:
         links = (f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-ltorch", "-lc10")
         subprocess.run([*command, "-shared", *objects, *links, "-o", str(made)], check=True)
         made.replace(found)
-    return found
 
 
 def load(cache: Path) -> object:
