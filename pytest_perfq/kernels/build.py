@@ -14,20 +14,15 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pytest_perfq.errors import KernelsUnavailable
+from pytest_perfq.kernels.keeping import called, cores, kept
 from pytest_perfq.kernels.toolchain import TORCH_OLDEST, compiler, compiler_version, torch_package
 
 SOURCES = Path(__file__).parent
@@ -111,57 +106,19 @@ def recipe(sources: Path = SOURCES, sanitize: bool = False) -> Recipe:
 def library(cache: Path, progress: Callable[[str], None], made_from: Recipe) -> Path:
     """The shared library in `cache`/kernels/<key>, built if it is not there whole. One process builds, others that ask at the
     same time wait for it. Raises KernelsUnavailable."""
-    key = made_from.key()
-    folder = cache / "kernels" / key
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.parent / f"{key}.lock", progress):
-            if folder.exists() and not _whole(folder):
-                progress(f"the native kernels in {folder} are damaged; building them again")
-                shutil.rmtree(folder)
-            if not folder.exists():
-                _build(folder, made_from, progress)
-    except OSError as error:
-        raise KernelsUnavailable(
-            f"the native kernels cannot be kept in {folder}: {error.strerror or error}; choose another folder by PERFQ_CACHE"
-        ) from error
+    folder = cache / "kernels" / made_from.key()
+    kept(folder, "the native kernels", progress, lambda aside: _build(aside, made_from, progress))
     return folder / LIBRARY
 
 
-@contextmanager
-def _alone(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress("waiting for the native kernels, which another process is building")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _build(folder: Path, made_from: Recipe, progress: Callable[[str], None]) -> None:
-    """Compiles aside and renames into place: nobody ever sees half a library. The caller holds the lock."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        shutil.rmtree(left)  # of a process that was killed: nobody else can be building this key
-    started_s = time.monotonic()
+def _build(aside: Path, made_from: Recipe, progress: Callable[[str], None]) -> None:
     units = made_from.units()
     progress(f"building the native kernels: {len(units)} files")
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        objects = aside / "objects"
-        objects.mkdir()
-        with ThreadPoolExecutor(_cores()) as pool:
+    with tempfile.TemporaryDirectory(dir=aside) as name:
+        objects = Path(name)
+        with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(lambda unit: _compile(made_from, unit, objects), units))
         _link(made_from, units, objects, aside / LIBRARY)
-        shutil.rmtree(objects)
-        (aside / "sha256").write_text(_checksum(aside / LIBRARY), encoding="ascii")
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    progress(f"built the native kernels, {time.monotonic() - started_s:.0f} s")
 
 
 def _compile(made_from: Recipe, unit: Unit, objects: Path) -> None:
@@ -176,31 +133,15 @@ def _link(made_from: Recipe, units: list[Unit], objects: Path, into: Path) -> No
 
 
 def _call(command: list[str], made_from: Recipe, what: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, "LC_ALL": "C"})
-    if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
+    status, said = called(command)
+    if status:
+        said = said or [f"exit status {status}"]
         # A compiler notes and warns before its first error; a linker complains first, and its driver then says that it did.
         line = said[0] if what == LIBRARY else next((line for line in said if "error:" in line), said[0])
         line = line.replace(f"{made_from.sources}{os.sep}", "")
         raise KernelsUnavailable(
             f"the native kernels cannot be built: {what}: {line}; this was {made_from.version}, name another compiler in CXX"
         )
-
-
-def _whole(folder: Path) -> bool:
-    try:
-        return _checksum(folder / LIBRARY) == (folder / "sha256").read_text(encoding="ascii")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return False
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":
