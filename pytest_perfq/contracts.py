@@ -101,7 +101,8 @@ class Examples:
 
 
 class Program(Protocol):
-    """A model made ready on one device. `facts`, `bytes` and `load_ns` are known once it is built."""
+    """A model made ready on one device. `facts`, `bytes` and `load_ns` are known once it is built. One that allocates a GPU's
+    memory without PyTorch says so by `own_allocator = True`: its peak is unknown then."""
 
     facts: dict[str, str | int | float | bool]
     bytes: int
@@ -128,6 +129,15 @@ class Profiled(Program, Protocol):
     def profile(self, feed: Any, calls: int) -> Mapping[str, tuple[int, int]]:
         """What so many forward passes are made of: operator or kernel -> (calls, nanoseconds that it itself took), over all of
         them. Names are the same in every process. Never slows a `run` that comes later. Raises ProgramError."""
+
+
+class Recorded(Program, Protocol):
+    """A program that makes more of a feed that is run many times, such as a CUDA graph of exactly its shape and buffers.
+    Asked for where a call is timed; elsewhere a feed is run once, and the timed output is held against that."""
+
+    def record(self, feed: Any) -> None:
+        """Every later `run` of this feed is a replay. Takes as long as it needs. Raises PerfqError where it cannot: never runs
+        as before instead."""
 
 
 class Lack(str):

@@ -67,6 +67,9 @@ def timed_call(case: Case, built: Built, batch: Batch, other: Batch) -> TimedCal
             "its timings mean nothing"
         )
     feed = built.program.feed(batch)
+    record = getattr(built.program, "record", None)  # see contracts.Recorded
+    if record is not None:
+        record(feed)
     return TimedCall(case, built, lambda: built.program.run(feed), expected, feed=feed)
 
 

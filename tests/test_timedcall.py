@@ -101,3 +101,31 @@ def test_an_output_of_another_shape_is_told():
     call.output = {"logits": call.expected["logits"][:1]}
     with pytest.raises(ProgramError, match=r"differ by inf of the largest"):
         call.audit()
+
+
+class Replaying(Honest):
+    """Replays what it recorded, for the one feed that it recorded."""
+
+    recorded = None
+
+    def feed(self, batch):
+        return [super().feed(batch)]
+
+    def record(self, feed):
+        self.recorded = feed
+
+    def run(self, feed):
+        return self.replay(feed) if feed is self.recorded else super().run(feed[0])
+
+    def replay(self, feed):
+        return super().run(feed[0])
+
+
+def test_the_feed_that_is_timed_is_recorded_and_held_against_what_is_not():
+    program = Replaying()
+    call = audited(program)
+    assert program.recorded is call.feed
+    wrong = Replaying()
+    wrong.replay = lambda feed: {"logits": np.zeros((2, 1), np.float32)}  # a graph that writes nowhere
+    with pytest.raises(ProgramError, match=r"gave other logits in its timed calls than where its accuracy is measured"):
+        audited(wrong)

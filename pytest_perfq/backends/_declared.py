@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "level": Option(99, among=(0, 1, 2, 99)),
         "optimizer": Option(True),
         "provider": Option("", among=tuple(PROVIDERS)),
+        "graph": Option(False),
     },
     "native": {"bits": Option(DEFAULT_BITS, among=tuple(BITS))},
 }

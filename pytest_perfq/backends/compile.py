@@ -32,6 +32,8 @@ PROBE = (
     '#include <cmath>\n#include <omp.h>\nextern "C" double probe(double x) { return std::exp(x) * omp_get_max_threads(); }\n'
 )
 PROBE_TIMEOUT_S = 60
+# Modes that replay CUDA graphs, and what each is without them.
+GRAPH_MODES = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 
 
 class Compile:
@@ -46,7 +48,7 @@ class Compile:
     ) -> _torch.TorchProgram:
         mode = str(_declared.options(case.backend)["mode"])
         module, device = _torch.place(model, case, resources)
-        before, started = _graphs(), time.perf_counter_ns()
+        before, skipped, started = _graphs(), _left_out(), time.perf_counter_ns()
         compiled = torch.compile(module, mode=mode, dynamic=True, fullgraph=True)
         program = _torch.TorchProgram(compiled, module, device, model, case)
         try:
@@ -57,6 +59,11 @@ class Compile:
         except Exception as error:  # Dynamo's and Inductor's errors have no common type of their own
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BuildError(f"{model.source} cannot be compiled: {line}; use backend torchscript or eager") from error
+        if device.type == "cuda" and mode in GRAPH_MODES and (left_out := _left_out() - skipped):
+            raise BuildError(
+                f"mode {mode} of backend compile promises CUDA graphs, and Inductor recorded none of {left_out} graphs; "
+                f"use mode {GRAPH_MODES[mode]}, which promises none"
+            )
         program.facts |= {
             "mode": mode,
             "compiled_graphs": _graphs() - before,
@@ -69,6 +76,11 @@ class Compile:
 def _graphs() -> int:
     """Graphs that Dynamo has captured in this process."""
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+def _left_out() -> int:
+    """Graphs that Inductor compiled in this process without a CUDA graph, though it was to record one."""
+    return int(torch._dynamo.utils.counters["inductor"]["cudagraph_skips"])
 
 
 def _compiler(device: str) -> list[str]:

@@ -1,8 +1,8 @@
 """onnxruntime: `ort` on cpu and cuda, `ort[provider=tensorrt]` on cuda.
 
 Options: opset (11 to what torch exports; 17), level (graph optimization 0, 1, 2, 99; 99), optimizer (fuse with onnxruntime's
-transformers optimizer; true), provider (cpu, cuda, tensorrt; empty: that of the device). Here stands what is refused;
-`_onnx` makes the files and the program.
+transformers optimizer; true), provider (cpu, cuda, tensorrt; empty: that of the device), graph (time a CUDA graph, of a
+session made for the batch and length at hand; false). Here stands what is refused; `_onnx` makes the files and the program.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def _provider(case: Case, asked: options.Options) -> list[str]:
     needed = options.DEVICE_OF[asked.provider]
     if needed != case.device:
         return [f"provider {asked.provider} runs on device {needed}, and the case has {case.device}: set device to {needed}"]
+    if asked.graph and asked.provider == "cpu":
+        return ["graph=true replays a CUDA graph, and provider cpu has no CUDA: set device to cuda or graph to false"]
     available = onnxruntime.get_available_providers()
     if asked.provider_name in available:
         return [] if asked.provider == "cpu" else _refusals.nvidia_driver()

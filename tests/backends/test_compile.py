@@ -63,3 +63,25 @@ def test_what_cannot_be_compiled_is_a_sentence(resources, monkeypatch):
     with pytest.raises(BuildError) as caught:
         build("compile", make_model("bert", "question-answering"), resources)
     assert str(caught.value) == "tiny:bert cannot be compiled: Unsupported: a print; use backend torchscript or eager"
+
+
+@pytest.mark.parametrize(("mode", "without"), compiling.GRAPH_MODES.items())
+def test_a_mode_that_promises_graphs_and_records_none_is_an_error(mode, without, bert, resources, monkeypatch):
+    """Inductor leaves a graph out with a line in a log; the time of such a program is not that of its name."""
+    skips = iter([3, 5])
+    monkeypatch.setattr(compiling, "_left_out", lambda: next(skips))
+    monkeypatch.setattr(torch, "compile", lambda module, **options: module)
+    monkeypatch.setattr(compiling._torch, "place", lambda model, case, resources: (model.module, Cuda()))
+    monkeypatch.setattr(compiling._check, "faithful", lambda *given: 0.0)
+    program = type("P", (), {"predict": None, "facts": {}})()
+    monkeypatch.setattr(compiling._torch, "TorchProgram", lambda *given: program)
+    with pytest.raises(BuildError) as caught:
+        compiling.BACKEND.build(make_case(f"compile[mode={mode}]"), bert, resources, no_calibration)
+    assert str(caught.value) == (
+        f"mode {mode} of backend compile promises CUDA graphs, and Inductor recorded none of 2 graphs; "
+        f"use mode {without}, which promises none"
+    )
+
+
+class Cuda:
+    type = "cuda"

@@ -14,6 +14,7 @@ from tiny_models import eager_logits, make_batch, make_case, make_model, no_cali
 from pytest_perfq import registry
 from pytest_perfq.backends import _refusals
 from pytest_perfq.backends._onnx import export, options, placement, session
+from pytest_perfq.backends._onnx.program import OrtProgram
 from pytest_perfq.core.quantization import Dynamic
 from pytest_perfq.errors import BuildError, ProgramError, UnknownName, UsageError
 
@@ -242,6 +243,6 @@ def test_half_precision_files(bert, tmp_path):
     assert {tensor.data_type for tensor in graph.initializer if len(tensor.dims) == 2} == {TensorProto.FLOAT16}
     plan = session.Plan(placement.CPU, "fp16", 99, 1)
     opened, _ = session.open_session(tmp_path / "half.onnx", plan)
-    program = session.OrtProgram(opened, plan, (bert.inputs, bert.outputs), 0)
+    program = OrtProgram(opened, plan, (bert.inputs, bert.outputs), 0)
     gap = _check.faithful(bert, program.predict, "fp16", "a half", "mend it")
     assert 1e-5 < gap < 2e-2

@@ -15,6 +15,7 @@ from pytest_perfq import registry
 from pytest_perfq.backends import _profile
 from pytest_perfq.backends._onnx import options, pipeline, session
 from pytest_perfq.backends._onnx import profile as onnx_profile
+from pytest_perfq.backends._onnx.program import OrtProgram
 from pytest_perfq.core.operators import explain, sentence
 from pytest_perfq.errors import ProgramError
 
@@ -120,7 +121,7 @@ def test_a_session_from_nowhere_says_so(bert, shared_resources):
     case = make_case("ort")
     walk = pipeline.Walk(case, options.read(case), bert, shared_resources, no_calibration)
     built = pipeline.build(walk)
-    program = session.OrtProgram(built._session, walk.plan, (bert.inputs, bert.outputs), 0)
+    program = OrtProgram(built._session, walk.plan, (bert.inputs, bert.outputs), 0)
     with pytest.raises(ProgramError, match="opened from no file that is still known; it cannot be profiled"):
         program.profile(program.feed(make_batch(bert, (12, 9), 16)), 1)
 

@@ -14,12 +14,13 @@ DEVICE_OF = {"cpu": "cpu", "cuda": "cuda", "tensorrt": "cuda"}
 @dataclass(frozen=True, slots=True)
 class Options:
     """opset: of the export. level: onnxruntime's graph optimization. optimizer: fuse with its transformers optimizer.
-    provider: a key of PROVIDERS."""
+    provider: a key of PROVIDERS. graph: time a CUDA graph of the session."""
 
     opset: int
     level: int
     optimizer: bool
     provider: str
+    graph: bool = False
 
     @property
     def provider_name(self) -> str:
@@ -31,4 +32,4 @@ def read(case: Case) -> Options:
     """The options of `case.backend`. Raises UsageError for unknown ones and for values that cannot be."""
     given = _declared.options(case.backend)
     provider = str(given["provider"]) or case.device
-    return Options(int(given["opset"]), int(given["level"]), bool(given["optimizer"]), provider)
+    return Options(int(given["opset"]), int(given["level"]), bool(given["optimizer"]), provider, bool(given["graph"]))

@@ -16,6 +16,7 @@ from typing import Any
 from pytest_perfq.backends import _check
 from pytest_perfq.backends._onnx import cache, export, optimize, placement, quantize, session
 from pytest_perfq.backends._onnx.options import Options
+from pytest_perfq.backends._onnx.program import OrtProgram
 from pytest_perfq.backends._refusals import cpu_flags
 from pytest_perfq.contracts import Batch, Model, Resources
 from pytest_perfq.core.case import Case
@@ -41,10 +42,11 @@ class Walk:
     @property
     def plan(self) -> session.Plan:
         options = self.options
-        return session.Plan(options.provider_name, self.case.precision, options.level, self.resources.threads)
+        threads = self.resources.threads
+        return session.Plan(options.provider_name, self.case.precision, options.level, threads, options.graph)
 
 
-def build(walk: Walk) -> session.OrtProgram:
+def build(walk: Walk) -> OrtProgram:
     """The program of the case. Raises BuildError."""
     try:
         entries = _files(walk)
@@ -67,7 +69,7 @@ def build(walk: Walk) -> session.OrtProgram:
     return program
 
 
-def _held_against_eager(walk: Walk, program: session.OrtProgram) -> float:
+def _held_against_eager(walk: Walk, program: OrtProgram) -> float:
     """Largest difference of the program as it will run, after onnxruntime's own optimizations; judged unless it is INT8."""
     if walk.case.quantization is not None:
         return _check.distance(walk.model, program.predict, f"{walk.model.source} for {walk.case.backend}")
@@ -128,10 +130,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _program(walk: Walk, path: Path, plan: session.Plan) -> session.OrtProgram:
+def _program(walk: Walk, path: Path, plan: session.Plan) -> OrtProgram:
     opened, facts = session.open_session(path, plan)
     size = sum(file.stat().st_size for file in path.parent.iterdir() if file.name != "meta.json")
-    program = session.OrtProgram(opened, plan, (walk.model.inputs, walk.model.outputs), size, path)
+    program = OrtProgram(opened, plan, (walk.model.inputs, walk.model.outputs), size, path)
     program.facts |= facts
     return program
 
