@@ -60,8 +60,8 @@ def _pytest(args: Sequence[str], plugin: object) -> None:
 
 
 def settings(args: Sequence[str]) -> dict[str, Any]:
-    """What the command line and the ini files say of how to measure: {cache, data, pickle, threads}; paths are absolute, None
-    where nothing is said. Raises UsageError."""
+    """What the command line and the ini files say of how to measure: {cache, data, pickle, threads, l2}; paths are absolute,
+    None where nothing is said. Raises UsageError."""
     reading = _Reading()
     _pytest(args, reading)
     assert reading.config is not None
@@ -71,6 +71,7 @@ def settings(args: Sequence[str]) -> dict[str, Any]:
         "data": None if found.data is None else str(found.data),
         "pickle": found.allow_pickle,
         "threads": found.threads,
+        "l2": found.l2,
     }
 
 

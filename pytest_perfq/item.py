@@ -135,7 +135,11 @@ class Gate:
                 progress=self.step,
             )
             plan = Plan(
-                time_s=settings.time, precision=settings.precision, visits=settings.visits, repeat=settings.save is not None
+                time_s=settings.time,
+                precision=settings.precision,
+                visits=settings.visits,
+                repeat=settings.save is not None,
+                l2=settings.l2,
             )
             self._workbench = Workbench(plan, resources)
         return self._workbench

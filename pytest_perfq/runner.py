@@ -13,12 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_perfq import anchor, device, inputs, stopwatch
-from pytest_perfq.contracts import Batch, Resources
+from pytest_perfq.contracts import Batch, Lack, Resources
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Outcomes, Score, Visit
 from pytest_perfq.core.stats import rounds_needed
+from pytest_perfq.device import energy
 from pytest_perfq.device.conditions import REPEATS, watched
 from pytest_perfq.device.lock import device_lock
 from pytest_perfq.device.sampler import Sampler, sampler
@@ -38,7 +39,8 @@ MISSES_ALLOWED = 1
 class Plan:
     """How to measure. time_s: most seconds for the timed part of a latency case. precision: see stopwatch.VisitPlan.
     passes: over the suite, each with so many visits; they share the rounds that a percentile promise needs.
-    repeat: predict every accuracy case twice, to learn how far the same program differs from itself."""
+    repeat: predict every accuracy case twice, to learn how far the same program differs from itself. l2: of a GPU when a call
+    begins, 'warm' or 'cold'."""
 
     time_s: float = 15.0
     precision: float = 0.01
@@ -46,6 +48,7 @@ class Plan:
     passes: int = 1
     seed: int = 0
     repeat: bool = False
+    l2: str = "warm"
 
 
 @contextlib.contextmanager
@@ -77,7 +80,10 @@ class Workbench:
 
     def refuses(self, case: Case) -> list[str]:
         """Why the case cannot be built here; empty when it can."""
-        return backend_of(case).refuses(case)
+        reasons = backend_of(case).refuses(case)
+        if not reasons and case.device == "cuda" and (other := device.other_gpu()) is not None:
+            return [Lack(other)]
+        return reasons
 
     def unmeasured(self, case: Case, reason: str) -> Measurement:
         """The measurement of a case that could not be measured, with the reason."""
@@ -113,7 +119,7 @@ class Workbench:
 
     def fingerprint(self, on: str) -> Fingerprint:
         """What a measurement on the device 'cpu' or 'cuda' is made on, now."""
-        found = device.fingerprint(on, self.resources.threads)
+        found = device.fingerprint(on, self.resources.threads, l2=self.plan.l2)
         return dataclasses.replace(found, stack={**found.stack, "anchor": anchor.ANCHOR_VERSION})
 
     # -- accuracy
@@ -189,7 +195,7 @@ class Workbench:
             device.reset_peak_memory(case.device)
             calls["case"] = self._side(case, built, batch)
             sides: dict[str, Callable[[], Any]] = {"anchor": anchor.anchor(case.device, self.resources.threads), **calls}
-        clock = stopwatch.clock_for(case.device)
+        clock = stopwatch.clock_for(case.device, self.plan.l2)
         plan = self._visit_plan(limits)
         visits: list[Visit] = []
         for number in range(self.plan.visits):
@@ -205,6 +211,8 @@ class Workbench:
                     told=self.resources.progress,
                 )
             visits.append(Visit(samples["case"], samples.get("original"), samples["anchor"], conditions=conditions))
+        peak_bytes = self._peak_bytes(case, built, clock)
+        used = self._energy(case, calls["case"], lock)
         for call in calls.values():
             call.audit()
         return Measurement(
@@ -213,11 +221,25 @@ class Workbench:
             visits=tuple(visits),
             model_bytes=built.program.bytes,
             original_bytes=None if original is None else original.program.bytes,
-            peak_memory_bytes=device.peak_memory_bytes(case.device),
+            peak_memory_bytes=peak_bytes,
             load_ns=built.load_ns,
             first_call_ns=built.first_call_ns,
-            facts={**built.program.facts, **self.materials.revisions(case), "tokens": sum(batch.lengths)},
+            facts={**built.program.facts, **self.materials.revisions(case), "tokens": sum(batch.lengths), **used},
         )
+
+    def _energy(self, case: Case, call: TimedCall, lock: ReadWriteLock) -> dict[str, Any]:
+        """Facts of the energy that a call takes, of those on a GPU."""
+        if case.device != "cuda":
+            return {}
+        with lock.write_lock():
+            return energy.per_call(call, call.built.program.synchronize, self._watching())
+
+    def _peak_bytes(self, case: Case, built: Built, clock: stopwatch.Clock) -> int | None:
+        """The peak of memory since it was reset, without what the clock took; None where nobody counted."""
+        if case.device == "cuda" and getattr(built.program, "own_allocator", False):
+            return None
+        peak = device.peak_memory_bytes(case.device)
+        return None if peak is None else peak - clock.held_bytes
 
     def _side(self, case: Case, built: Built, batch: Batch) -> TimedCall:
         return timed_call(case, built, batch, self._batch(case, seed=1))

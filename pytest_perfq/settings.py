@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
 KINDS = ("accuracy", "latency")
+L2 = ("warm", "cold")
 DEFAULT_TIME = "15s"
 DEFAULT_STORE = ".perfq/results.db"
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -74,13 +75,19 @@ def _truth(text: str) -> bool:
 def _gpu(text: str) -> str:
     if text == "auto":
         return text  # the default costs an unrelated run no import
-    from pytest_perfq.core.budget import GPUS
+    from pytest_perfq.core.budget import GPUS, known_gpu
     from pytest_perfq.errors import UnknownName
 
     name = text.strip().lower()
-    if name not in ("auto", *GPUS):
+    if name != "auto" and not known_gpu(name):
         raise ValueError(str(UnknownName("gpu", text, ("auto", *GPUS))))
     return name
+
+
+def _l2(text: str) -> str:
+    if text not in L2:
+        raise ValueError("give warm or cold")
+    return text
 
 
 def _only(text: str) -> str:
@@ -91,7 +98,11 @@ def _only(text: str) -> str:
 
 OPTIONS = (
     Option(
-        "gpu", "auto", "NAME", "the GPU this run asserts: auto, cpu, t4, a100, h100 ... Its budgets are looked up by it.", _gpu
+        "gpu",
+        "auto",
+        "NAME",
+        "the GPU this run asserts: auto, cpu, t4, a100, a100-1g.10gb ... Its budgets are looked up by it.",
+        _gpu,
     ),
     Option("against", None, "DIR", "judge against this stored baseline as well", str),
     Option("save", None, "DIR", "save this run's measurements as a baseline folder", str),
@@ -125,6 +136,13 @@ OPTIONS = (
         "hold every latency case side by side against itself under another backend, precision ..., or its original",
         str,
     ),
+    Option(
+        "l2",
+        "warm",
+        "warm|cold",
+        "a GPU's L2 before every timed call: as the call before left it, or emptied (default warm); the two are never compared",
+        _l2,
+    ),
     Option("threads", None, "N", "threads of every CPU backend (default: the physical cores this process may use)", count),
     Option("only", None, "KIND", "measure only 'accuracy' or only 'latency' cases", _only),
 )
@@ -153,6 +171,7 @@ class Settings:
     run_time: float | None = None
     precision: float
     visits: int
+    l2: str = "warm"
     passes: int = 0
     confirm: str | None = None
     vs: str | None = None
@@ -166,7 +185,7 @@ class Settings:
 
     def measuring(self) -> dict[str, Any]:
         """What must be equal for two runs to be one resumed run."""
-        names = ("gpu", "time", "precision", "visits", "passes", "threads", "allow_pickle")
+        names = ("gpu", "time", "precision", "visits", "l2", "passes", "threads", "allow_pickle")
         return {name: getattr(self, name) for name in names} | {"data": None if self.data is None else str(self.data)}
 
 

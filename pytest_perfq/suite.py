@@ -42,5 +42,6 @@ def target_of(config: pytest.Config) -> Target:
     if TARGET not in config.stash:
         from pytest_perfq import device, target
 
-        config.stash[TARGET] = target.resolve(config.stash[SETTINGS].gpu, device.gpu_present(), device.gpu_name())
+        settings = config.stash[SETTINGS]
+        config.stash[TARGET] = target.resolve(settings.gpu, device.gpu_present(), device.gpu_name(), settings.l2)
     return config.stash[TARGET]

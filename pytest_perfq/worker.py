@@ -45,7 +45,7 @@ KINDS: tuple[tuple[type[PerfqError], str], ...] = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """How to measure, as the parent says. cache, data: folders. threads: of every CPU backend. seed: of latency batches.
-    core: the one to run on, None for all."""
+    core: the one to run on, None for all. l2: of a GPU when a call begins."""
 
     cache: str
     data: str | None = None
@@ -53,6 +53,7 @@ class Given:
     threads: int = 1
     seed: int = 0
     core: int | None = None
+    l2: str = "warm"
 
 
 class Served:
@@ -108,7 +109,7 @@ class Served:
         self._sides.pop(side, None)
         gc.unfreeze()
         self._calls[side] = self.bench.call(found)
-        self._sides[side] = Local(self._calls[side], clock_for(found.device))
+        self._sides[side] = Local(self._calls[side], clock_for(found.device, self.given.l2))
         # What the libraries and the model are made of stays: going through it before every block takes longer than the block.
         gc.collect()
         gc.freeze()
@@ -159,7 +160,7 @@ class Served:
             given = self.given
             data = None if given.data is None else Path(given.data)
             resources = Resources(cache=Path(given.cache), data=data, pickle=given.pickle, threads=given.threads)
-            self._bench = Workbench(Plan(seed=given.seed), resources)
+            self._bench = Workbench(Plan(seed=given.seed, l2=given.l2), resources)
         return self._bench
 
     def close(self) -> None:

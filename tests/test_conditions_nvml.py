@@ -25,6 +25,7 @@ class Nvml:
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 
     def __init__(self, clocks=(1410,), reasons=(0,), others=(), used=(), own=True, silent=()):
+        self.energy_mj, self.sliced = 5_000_000, False
         self.clocks, self.reasons, self.others, self.used, self.own, self.silent = (
             [*clocks],
             [*reasons],
@@ -54,7 +55,13 @@ class Nvml:
         raise self.NVMLError("Not Supported")
 
     def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle):
+        if self.sliced:
+            return "whole"
         raise self.NVMLError("Invalid Argument")
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        self.energy_mj += 6_950  # between two readings
+        return self.energy_mj
 
     def nvmlDeviceGetCurrentClocksEventReasons(self, handle):
         return self._next(self.reasons)
@@ -104,6 +111,7 @@ def visit(library, readings=6):
 def test_a_calm_gpu():
     found = visit(Nvml(clocks=[300, 1410], reasons=[0x1, 0x0]))
     assert (found.gpu.busy, found.gpu.min_sm_mhz, found.gpu.mean_sm_mhz, found.gpu.mean_memory_mhz) == (5, 1410, 1410, 877)
+    assert found.gpu.counted_power_w == 69.5  # 6.95 J in a tenth of a second
     assert (found.gpu.mean_power_w, found.gpu.power_cap_w, found.gpu.max_temperature_c) == (69.5, 70, 81)
     assert found.gpu.throttled == found.gpu.foreign == found.missing == disturbances(found) == ()
 
@@ -187,10 +195,11 @@ def test_processes_of_another_namespace_are_not_taken_for_strangers():
 
 
 def test_what_a_gpu_does_not_tell_is_said():
-    names = ["nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetClockInfo"]  # fmt: skip
+    names = ["nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetClockInfo"]  # fmt: skip
     found = visit(Nvml(silent=names))
     assert found.missing == (
         "this GPU does not tell why its clocks are down, so throttling cannot be seen",
+        "this GPU does not count its energy (those since Volta do)",
         "this GPU does not list the processes on it, so foreign ones cannot be told",
     )
     assert (found.gpu.mean_sm_mhz, found.gpu.mean_power_w, found.gpu.max_temperature_c) == (None, None, 81)
@@ -212,3 +221,11 @@ def test_processes_are_listed_once_a_second():
     for number in range(20):
         probe.read(edge=number in (0, 19))
     assert len(asked) == 2
+
+
+def test_the_energy_of_a_gpu_is_not_that_of_its_slice():
+    library = Nvml()
+    library.sliced = True
+    found = visit(library)
+    assert found.gpu.counted_power_w is None
+    assert found.missing == ("a MIG slice has no energy counter of its own, and the GPU's counts its other slices as well",)

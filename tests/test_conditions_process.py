@@ -247,6 +247,7 @@ nvmlDeviceGetDeviceHandleFromMigDeviceHandle = nvmlDeviceGetProcessUtilization =
 def nvmlDeviceGetCurrentClocksEventReasons(handle): return 0x40
 def nvmlDeviceGetClockInfo(handle, kind): return 1000 * kind
 def nvmlDeviceGetPowerUsage(handle): return 70000
+def nvmlDeviceGetTotalEnergyConsumption(handle): return 5000
 def nvmlDeviceGetEnforcedPowerLimit(handle): return 70000
 def nvmlDeviceGetTemperature(handle, sensor): return 92
 class Process:

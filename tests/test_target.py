@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from pytest_perfq.core.case import Case
@@ -29,3 +31,14 @@ def test_the_asserted_gpu_decides_devices_and_budgets(asserted, present, found, 
             reason == f"--perf-gpu=t4 asserts a t4, and this machine {'has a h100' if present else 'has no GPU'}; run it on one"
         )
     assert target.unmeasured(case.program()) is None  # accuracy always runs
+
+
+def test_a_cold_l2_leaves_latency_on_the_cpu_unmeasured():
+    target = resolve("auto", False, None, "cold")
+    case = Case(task=Spec("t"), dataset="d", model="m", model_name="m", backend=Spec("eager"), batch_size=1, seq_len=8)
+    assert target.unmeasured(case) == (
+        "--perf-l2=cold empties the L2 of a GPU before every call, and this case runs on the CPU, whose caches are not emptied; "
+        "run it with --perf-l2=warm"
+    )
+    assert target.unmeasured(case.program()) is resolve("auto", False, None).unmeasured(case) is None
+    assert resolve("auto", True, "h100", "cold").unmeasured(replace(case, device="cuda")) is None

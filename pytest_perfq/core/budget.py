@@ -16,6 +16,11 @@ from pytest_perfq.errors import UnknownName, UsageError
 AXES = tuple("task dataset model backend device precision quantization padding batch_size seq_len tp pp kind".split())
 # What --perf-gpu asserts and `where={"gpu": ...}` matches; "cpu" stands for a run without one.
 GPUS = tuple("cpu t4 v100 p100 a2 a10 a10g a16 a30 a40 a100 l4 l40 l40s h100 h200 b200 rtx3090 rtx4090 rtx5090".split())
+# Of these, the GPUs that MIG cuts into slices. A slice is a GPU of its own by the name `a100-1g.10gb`, and what is promised of
+# the whole does not hold for it: `where={"gpu": "a100-*"}` is every slice of an A100, `"a100*"` they and the whole.
+MIG_GPUS = frozenset("a30 a100 h100 h200 b200".split())
+# As NVML writes profiles: units of the GPU and memory, before them the units of a part (1c.), behind them extras (+me).
+MIG_PROFILE = re.compile(r"(\d+c\.)?\d+g\.\d+gb(\+[a-z.]+)*")
 RULES = (
     "min_score",
     "max_drop",
@@ -36,6 +41,12 @@ RELATIVE_RULES = frozenset(
 # Shares of the original's score that are known by a name: MLPerf inference's targets for quantized models.
 SHARES = {"mlperf-99": 0.99, "mlperf-99.9": 0.999}
 Where = Mapping[str, Any]
+
+
+def known_gpu(name: str) -> bool:
+    """Whether this is the name of a GPU, or of a slice of one."""
+    whole, _, profile = name.partition("-")
+    return name in GPUS or (whole in MIG_GPUS and MIG_PROFILE.fullmatch(profile) is not None)
 
 
 def _one(pattern: object, value: object) -> bool:
@@ -101,7 +112,7 @@ class Budget:
                 raise UnknownName("axis in a budget's where", key, (*AXES, "gpu"))
             if key == "gpu":
                 for one in wanted if isinstance(wanted, (list, tuple, set)) else (wanted,):
-                    if "*" not in str(one) and one not in GPUS:
+                    if "*" not in str(one) and not known_gpu(str(one)):
                         raise UnknownName("gpu", str(one), GPUS)
         if isinstance(self.min_share, str):
             UnknownName.check("share of the original's score", [self.min_share], SHARES)

@@ -86,7 +86,8 @@ class Foreign:
 class GpuConditions:
     """The GPU, over the readings in which it was at work; None where the driver does not tell.
 
-    busy: how many those are. throttled: (a name of REASONS, share of those readings), in order of names.
+    busy: how many those are. counted_power_w: the mean by the GPU's own energy counter, which misses nothing between two
+    readings. throttled: (a name of REASONS, share of those readings), in order of names.
     """
 
     busy: int = 0
@@ -99,6 +100,7 @@ class GpuConditions:
     mean_power_w: float | None = None
     max_power_w: float | None = None
     power_cap_w: float | None = None
+    counted_power_w: float | None = None
     max_temperature_c: float | None = None
 
 

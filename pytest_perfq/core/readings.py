@@ -6,8 +6,8 @@ A reading is plain JSON, since it crosses a pipe:
     cpu                     cpus, threads; load_1min, mhz (of each CPU), mhz_source, temperature_c;
                             counters, of the first and the last reading: busy_s, steal_s, own_s (CPU time on these CPUs),
                             throttled, throttled_s (of the cgroup and those above it), pressure_s
-    gpu                     sm_mhz, memory_mhz, power_w, power_cap_w, temperature_c, idle, reasons (names of REASONS),
-                            processes: [{pid, memory_bytes, utilisation}] of others
+    gpu                     sm_mhz, memory_mhz, power_w, energy_j (a counter), power_cap_w, temperature_c, idle,
+                            reasons (names of REASONS), processes: [{pid, memory_bytes, utilisation}] of others
     missing                 sentences
 
 What a machine does not tell is left out or None.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_perfq.core.conditions import Conditions, CpuConditions, Foreign, GpuConditions
@@ -59,7 +60,7 @@ def summarize(readings: Sequence[Reading]) -> Conditions:
         readings=len(readings),
         clock_step_s=_clock_step_s(readings),
         cpu=_cpu(cpus, duration_s) if cpus else None,
-        gpu=_gpu(gpus) if gpus else None,
+        gpu=replace(_gpu(gpus), counted_power_w=_counted_power_w(readings)) if gpus else None,
         missing=tuple(missing),
     )
 
@@ -127,6 +128,18 @@ def _gpu(readings: Sequence[Reading]) -> GpuConditions:
         power_cap_w=_least(_all(readings, "power_cap_w")),
         max_temperature_c=_most(_all(readings, "temperature_c")),
     )
+
+
+def _counted_power_w(readings: Sequence[Reading]) -> float | None:
+    """By the energy counter, between the readings that have one; without the two edges, where the GPU is at rest."""
+    counted = [one for one in readings if one.get("gpu") and one["gpu"].get("energy_j") is not None]
+    counted = counted[1:-1] if len(counted) > 3 else counted
+    if len(counted) < 2:
+        return None
+    passed_s = counted[-1]["monotonic_s"] - counted[0]["monotonic_s"]
+    used_j = counted[-1]["gpu"]["energy_j"] - counted[0]["gpu"]["energy_j"]
+    # A counter that went back was reset with the driver; one that stood still is too coarse for so short a visit.
+    return _short(used_j / passed_s) if passed_s > 0.0 and used_j > 0.0 else None
 
 
 def _foreign(readings: Sequence[Reading]) -> tuple[Foreign, ...]:

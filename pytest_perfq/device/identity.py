@@ -22,11 +22,12 @@ from pytest_perfq.device import cpu, gpu
 PACKAGES = ("torch", "transformers", "onnxruntime", "onnxruntime-gpu", "onnx", "numpy", "optimum", "tokenizers", "triton")
 
 
-def fingerprint(device: str, threads: int, library: Any | None = None) -> Fingerprint:
-    """What a measurement on 'cpu' or 'cuda' with `threads` was made on. library: stands for pynvml in tests."""
+def fingerprint(device: str, threads: int, library: Any | None = None, *, l2: str = "warm") -> Fingerprint:
+    """What a measurement on 'cpu' or 'cuda' with `threads` was made on. library: stands for pynvml in tests. l2: whether the L2
+    of a GPU was 'warm' or 'cold' when a call began; part of the identity, so that one is never held against the other."""
     identity, stack, volatile = dict(_identity(threads)), dict(_stack()), _volatile()
     if device == "cuda":
-        identity |= gpu.identity(library)
+        identity |= {**gpu.identity(library), "gpu_l2": l2}
         stack["driver"] = gpu.driver(library)
         volatile |= gpu.volatile(library)
     return Fingerprint(identity, stack, volatile)

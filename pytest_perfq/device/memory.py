@@ -1,7 +1,7 @@
 """Peak memory of a stretch of work: reset before, read after.
 
-On the CPU the peak of the whole process's resident memory; on cuda what PyTorch's allocator held, which says nothing of
-other libraries' allocations. Knows no program.
+On the CPU the peak of the whole process's resident memory; on cuda what PyTorch's allocator held: of a program that allocates
+by itself it says nothing, and must not be asked. Knows no program.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_perfq.core.readings import Reading
-from pytest_perfq.device import gpu, proc
+from pytest_perfq.device import proc, visible
 
 # Bits of the clocks event reasons, from nvml.h; the names are those of core.conditions.REASONS.
 IDLE = 0x1
@@ -30,6 +30,8 @@ NAMESPACE = (
     "NVML does not list our own process on the GPU, so foreign ones cannot be told: it runs in another PID namespace, or CUDA "
     "uses another GPU than NVML's first; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
 )
+SLICE_ENERGY = "a MIG slice has no energy counter of its own, and the GPU's counts its other slices as well"
+NO_ENERGY = "this GPU does not count its energy (those since Volta do)"
 SILENT = "this GPU does not tell why its clocks are down, so throttling cannot be seen"
 
 
@@ -45,7 +47,7 @@ def opened(pid: int, library: Any | None = None) -> tuple[NvmlProbe | None, list
         except pynvml.NVMLError as error:
             return None, [f"the GPU cannot be sampled: NVML says {error}"]
         library = pynvml
-    device = gpu.handle(library)
+    device = visible.handle(library)
     if device is None:
         return None, ["the GPU cannot be sampled: NVML finds none of those in CUDA_VISIBLE_DEVICES"]
     return NvmlProbe(library, device, pid), []
@@ -58,7 +60,7 @@ class NvmlProbe:
         self._library, self._pid = library, pid
         # A slice of a GPU has the clocks of the whole.
         self._slice = device
-        self._whole = self._ask(lambda: library.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device)) or device
+        self._whole, self._sliced = visible.whole(library, device), visible.sliced(library, device)
         self._missing: list[str] = []
         self._processes: list[Reading] = []
         self._since_us, self._next_s = 0, 0.0
@@ -70,6 +72,9 @@ class NvmlProbe:
         if bits is None:  # drivers before 535
             bits = self._ask(lambda: library.nvmlDeviceGetCurrentClocksThrottleReasons(device))
         self._missing = [SILENT] if bits is None else []
+        energy_mj = None if self._sliced else self._ask(lambda: library.nvmlDeviceGetTotalEnergyConsumption(device))
+        if energy_mj is None:
+            self._missing.append(SLICE_ENERGY if self._sliced else NO_ENERGY)
         power_mw = self._ask(lambda: library.nvmlDeviceGetPowerUsage(device))
         cap_mw = self._ask(lambda: library.nvmlDeviceGetEnforcedPowerLimit(device))
         now_s = time.monotonic()
@@ -79,6 +84,7 @@ class NvmlProbe:
         return {
             "sm_mhz": self._ask(lambda: library.nvmlDeviceGetClockInfo(device, library.NVML_CLOCK_SM)),
             "memory_mhz": self._ask(lambda: library.nvmlDeviceGetClockInfo(device, library.NVML_CLOCK_MEM)),
+            "energy_j": None if energy_mj is None else energy_mj / 1000,
             "power_w": None if power_mw is None else power_mw / 1000,
             "power_cap_w": None if cap_mw is None else cap_mw / 1000,
             "temperature_c": self._ask(lambda: library.nvmlDeviceGetTemperature(device, library.NVML_TEMPERATURE_GPU)),

@@ -20,6 +20,8 @@ def one_sentence(result, *parts, code):
         ("--perf-time=soon", ("--perf-time is 'soon'",)),
         ("--perf-precision=120%", ("--perf-precision is '120%'", "between 0 and 1")),
         ("--perf-visits=0", ("--perf-visits is '0'", "at least 1")),
+        ("--perf-l2=tepid", ("--perf-l2 is 'tepid'", "give warm or cold")),
+        ("--perf-gpu=t4-1g.5gb", ("--perf-gpu is 't4-1g.5gb'", "unknown gpu")),
         ("--perf-only=speed", ("--perf-only is 'speed'", "give accuracy or latency")),
         ("--perf-data=nowhere", ("--perf-data is 'nowhere', which is not a folder",)),
         ("--perf-against=nowhere", ("nowhere",)),
@@ -187,7 +189,7 @@ def test_a_mistake_in_a_file_that_suites_share_is_told_where_it_stands(house):
 
 def test_collection_errors_cross_xdist_and_full_trace_shows_all(house):
     house.suite("backend='eagr'")
-    result = house.run("-n", "2", apart=True)
+    result = house.run("-n", "1", apart=True)
     one_sentence(result, "test_it.py:2: unknown backend 'eagr'; did you mean 'eager'?", code=1)  # xdist's own status
     assert "registry.py" in house.run("--full-trace").stdout.str()
 

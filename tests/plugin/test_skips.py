@@ -30,6 +30,15 @@ def test_a_sweep_that_perf_only_leaves_empty_says_so(house):
     assert "--perf-only=latency leaves none of the sweep's 1 cases: all of them are about accuracy" in result.stdout.str()
 
 
+@pytest.mark.parametrize("option, ret", [("--no-perf-strict", 0), ("--perf-strict", 1)])
+def test_latency_on_the_cpu_is_unmeasured_where_a_cold_l2_is_asked_for(house, option, ret):
+    house.suite("backend='eager', batch_size=[1], accuracy=False")
+    result = house.run("--perf-l2=cold", option, "-rs")
+    assert result.ret == ret
+    assert "this case runs on the CPU, whose caches are not emptied; run it with --perf-l2=warm" in result.stdout.str()
+    assert [status for _, status in house.records()] == ["unmeasured"]
+
+
 def test_junit_of_the_run_and_of_the_export_say_the_same(house):
     from pytest_perfq.cli.show import export
 
