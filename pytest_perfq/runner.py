@@ -18,7 +18,7 @@ from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Outcomes, Score, Visit
-from pytest_perfq.core.stats import rounds_needed
+from pytest_perfq.core.promises import rounds_wanted
 from pytest_perfq.device import energy
 from pytest_perfq.device.conditions import REPEATS, watched
 from pytest_perfq.device.lock import device_lock
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from filelock import ReadWriteLock
 
 EVALUATION_BATCH = 16
-# A percentile promise gets enough rounds to be kept with this many calls over the limit.
-MISSES_ALLOWED = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,9 +243,7 @@ class Workbench:
         return timed_call(case, built, batch, self._batch(case, seed=1))
 
     def _visit_plan(self, limits: Sequence[Limit]) -> stopwatch.VisitPlan:
-        percentiles = [int(limit.rule[1:3]) / 100 for limit in limits if limit.rule in ("p90_ms", "p95_ms", "p99_ms")]
-        wanted = max((rounds_needed(percentile, MISSES_ALLOWED) for percentile in percentiles), default=0)
-        least = max(stopwatch.MIN_ROUNDS, -(-wanted // (self.plan.visits * self.plan.passes)))
+        least = max(stopwatch.MIN_ROUNDS, -(-rounds_wanted(limits) // (self.plan.visits * self.plan.passes)))
         return stopwatch.VisitPlan(
             budget_s=self.plan.time_s / self.plan.visits,
             precision=self.plan.precision,

@@ -100,8 +100,8 @@ class Served:
         """Why the case cannot be built here."""
         return self.bench.refuses(_case(case))
 
-    def prepare(self, side: str, case: dict[str, Any]) -> None:
-        """Builds a latency case and keeps its call under the name of a side."""
+    def prepare(self, side: str, case: dict[str, Any]) -> dict[str, int | None]:
+        """Builds a latency case and keeps its call under the name of a side: {bytes} of its program."""
         from pytest_perfq.stopwatch import Local, clock_for
 
         self._pin(timing=False)
@@ -113,6 +113,7 @@ class Served:
         # What the libraries and the model are made of stays: going through it before every block takes longer than the block.
         gc.collect()
         gc.freeze()
+        return {"bytes": self._calls[side].built.program.bytes}
 
     def audit(self, side: str) -> None:
         """Holds the last timed output of a side against the way accuracy is measured."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_perfq.cli.compare import exit_status
 from pytest_perfq.cli.given import budget_s, given, to_errors
 from pytest_perfq.cli.storing import kept, opened
+from pytest_perfq.core.budget import about
 from pytest_perfq.core.finding import Verdict
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair
@@ -110,7 +111,17 @@ def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[st
     wanted = [one for one in entries if asked.only in (None, one.candidate.kind)]
     if not wanted:
         raise UsageError(f"none of the {len(entries)} cases is a {asked.only} case; take --only away")
+    unheld = [one for one in wanted if _promises_speedup(one) and one.base != one.candidate.original()]
+    if unheld:
+        say(
+            f"min_speedup is promised of {len(unheld)} of {len(wanted)} cases and not held here, where no original is timed; "
+            "pytest holds it, or `perfq ab --vs original`"
+        )
     return wanted
+
+
+def _promises_speedup(entry: Entry) -> bool:
+    return any(limit.rule == "min_speedup" and about(limit.rule, entry.candidate) for limit in entry.limits)
 
 
 def _held(entries: list[Entry], sides: Sides, asked: Asked, time_s: float | None, passing: Passing) -> tuple[Trials, str]:

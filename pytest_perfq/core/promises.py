@@ -17,6 +17,8 @@ from pytest_perfq.core.summary import paired_logs, speedup
 # Scores are sums of ones divided by counts: differences below this are rounding.
 ROUNDING = 1e-9
 SPEEDUP_CONFIDENCE = 0.99
+# A percentile promise gets enough rounds to be kept with this many calls over the limit.
+MISSES_ALLOWED = 1
 
 
 def applies(limit: Limit, measurement: Measurement) -> bool:
@@ -31,6 +33,12 @@ def hold(measurement: Measurement, limits: Sequence[Limit]) -> list[Finding]:
         for limit in limits
         if limit.rule != "max_slowdown" and applies(limit, measurement)
     ]
+
+
+def rounds_wanted(limits: Sequence[Limit]) -> int:
+    """Rounds, over all visits, by which promises of a tail can be decided; 0 where none was made."""
+    tails = [int(limit.rule[1:3]) / 100.0 for limit in limits if limit.rule in ("p90_ms", "p95_ms", "p99_ms")]
+    return max((stats.rounds_needed(tail, MISSES_ALLOWED) for tail in tails), default=0)
 
 
 def finding(limit: Limit, status: str, note: str = "", observed: float | None = None, **more: object) -> Finding:

@@ -14,7 +14,8 @@ from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.promises import applies, finding, hold
 
 __all__ = [
-    "FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "misused", "overruled",
+    "FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "marked", "misused",
+    "overruled",
 ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def judge_suite(
 RED_MARK_S = 14 * 86400.0
 
 
-def _marked(found: Sequence[Finding], pair: Pair) -> list[Finding]:
+def marked(found: Sequence[Finding], pair: Pair) -> list[Finding]:
     """Broken promises that the baseline breaks as well are marked as such. They fail none the less: a gate never turns green
     on its own. The mark expires with the baseline's age."""
     if pair.baseline is None or not any(one.status == "fail" for one in found):
@@ -110,7 +111,7 @@ class _Work:
                 note = "it is in the baseline and was not measured now; ask for a subset if it was left out on purpose"
                 self.findings.append(Finding(rule="baseline", status="invalid", note=note))
             return
-        self.findings += validity.hold_back(_marked(hold(candidate, self.pair.limits), self.pair), candidate)
+        self.findings += validity.hold_back(marked(hold(candidate, self.pair.limits), self.pair), candidate)
         if baseline is not None:
             self._compare(candidate, baseline)
         else:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
+from pytest_perfq.core import validity
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Visit
+from pytest_perfq.core.promises import hold
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.stages import Standing
-from pytest_perfq.core.verdict import Pair
+from pytest_perfq.core.verdict import Pair, marked
 from pytest_perfq.trials.entry import Entry
 
 STATUSES = {
@@ -22,15 +26,40 @@ STATUSES = {
 }
 
 
-def pair(entry: Entry, base: Fingerprint, candidate: Fingerprint, label: str) -> Pair:
-    """Both sides as measurements. label: of the base, which the candidate's measurement names."""
+def pair(entry: Entry, prints: Mapping[str, Fingerprint], label: str, sizes: Mapping[str, int | None] | None = None) -> Pair:
+    """Both sides as measurements. prints, sizes: machine and bytes of 'a', the base, and 'b', the candidate, where they are
+    known. label: of the base, which the candidate's measurement names."""
+    sizes = sizes or {}
     visits = tuple(Visit(case=visit.b, base=visit.a, conditions=visit.conditions) for visit in entry.visits)
     facts: dict[str, str | int | float | bool] = {
         "base": label, "screen_visits": len(entry.screen), "confirm_visits": len(entry.confirm),
     }  # fmt: skip
-    now = Measurement(case=entry.candidate, fingerprint=candidate, visits=visits, facts=facts, unmeasured=entry.trouble)
-    was = Measurement(case=entry.base, fingerprint=base, visits=tuple(Visit(case=visit.a) for visit in entry.visits))
+    now = Measurement(
+        case=entry.candidate, fingerprint=prints.get("b", Fingerprint()), visits=visits, model_bytes=sizes.get("b"),
+        facts=facts, unmeasured=entry.trouble,
+    )  # fmt: skip
+    was = Measurement(
+        case=entry.base, fingerprint=prints.get("a", Fingerprint()), model_bytes=sizes.get("a"),
+        visits=tuple(Visit(case=visit.a) for visit in entry.visits),
+    )  # fmt: skip
     return Pair(now, entry.limits, was)
+
+
+def promised(entry: Entry, pair: Pair) -> tuple[Finding, ...]:
+    """What the candidate promised of itself, held as a run of its own holds it; what the base breaks as well is marked.
+
+    Times count of visits in which nothing took the machine's own away, unlike the ratio of two sides that it takes from
+    alike. A speed-up over the original is known only where the original is the base."""
+    if entry.trouble is not None or not entry.visits or pair.candidate is None:
+        return ()
+    beside_original = entry.base == entry.candidate.original()
+    limits = [limit for limit in entry.limits if limit.rule != "min_speedup" or beside_original]
+    alone = tuple(
+        replace(visit, base=None, original=visit.base if beside_original else None) for visit in pair.candidate.visits
+    )  # fmt: skip
+    calm = tuple(visit for visit in alone if not visit.disturbances)
+    candidate = replace(pair.candidate, visits=calm or alone)
+    return tuple(validity.hold_back(marked(hold(candidate, limits), pair), candidate))
 
 
 def unmeasured(entry: Entry, ended: str | None) -> Verdict:

@@ -19,6 +19,7 @@ from pytest_perfq import stopwatch
 from pytest_perfq.core import stages
 from pytest_perfq.core.conditions import Conditions, disturbances
 from pytest_perfq.core.measurement import Samples
+from pytest_perfq.core.promises import rounds_wanted
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.stages import Standing
 from pytest_perfq.core.trial import Side, Stage, TrialVisit
@@ -184,7 +185,7 @@ class Passes(Generic[T]):
         visits = entry.screen if stage == "screen" else entry.confirm
         # The side that begins changes from visit to visit, and from case to case within a pass.
         first: Side = "b" if (self._places[entry.name] + len(visits)) % 2 else "a"
-        plan = stopwatch.VisitPlan(budget_s=VISIT_S, precision=VISIT_PRECISION)
+        plan = self._plan(entry)
         try:
             pair.prepare(entry.base, entry.candidate)
             sides = pair.sides()
@@ -202,6 +203,12 @@ class Passes(Generic[T]):
                 return
             visits.append(TrialVisit(len(visits), stage, first, found["a"], found["b"], conditions))
             self.kept(entry, pair)
+
+    def _plan(self, entry: Entry) -> stopwatch.VisitPlan:
+        """Of one visit: the first visits together can decide what was promised of a tail."""
+        share = -(-rounds_wanted(entry.limits) // self.rules.screen_visits[0])
+        least, most = max(stopwatch.MIN_ROUNDS, share), max(stopwatch.MAX_ROUNDS, share)
+        return stopwatch.VisitPlan(budget_s=VISIT_S, precision=VISIT_PRECISION, min_rounds=least, max_rounds=most)
 
     def _timed(
         self, entry: Entry, order: Mapping[str, stopwatch.Side], plan: stopwatch.VisitPlan

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pytest_perfq.core.finding import Verdict
+from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.rules import Rules
+from pytest_perfq.core.stages import Standing
 from pytest_perfq.core.verdict import Pair, judge_suite
 from pytest_perfq.device.sampler import Sampler, sampler
 from pytest_perfq.errors import TrialError
@@ -43,6 +44,7 @@ class Trials:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     ended: str | None = None
     _prints: dict[str, dict[str, Fingerprint]] = field(default_factory=dict)
+    _sizes: dict[str, dict[str, int | None]] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -119,7 +121,7 @@ class Trials:
             self.ended = self.ended or passes.ended
             for entry in entries:
                 if entry.refused is None:
-                    self._conclude(entry, conclusions.verdict(entry, standings.get(entry.name), self.rules, self.ended))
+                    self._conclude(entry, self._verdict(entry, standings.get(entry.name)))
             if not self.interrupted:
                 self._recheck(entries, watcher, passes.threads)
                 self._explain(entries)
@@ -127,6 +129,11 @@ class Trials:
             self.ended = self.ended or STOPPED
         finally:
             watcher.close()
+
+    def _verdict(self, entry: Entry, standing: Standing | None) -> Verdict:
+        """The finding against the base, then those about promises."""
+        found = conclusions.verdict(entry, standing, self.rules, self.ended)
+        return replace(found, findings=(*found.findings, *conclusions.promised(entry, self._pair(entry))))
 
     def _recheck(self, entries: Sequence[Entry], watcher: Sampler, threads: int) -> None:
         """Counts confirmed regressions in clock cycles, where the clock is known: one of the clock alone is no regression."""
@@ -151,8 +158,12 @@ class Trials:
 
     def _amend(self, entry: Entry, status: str, note: str) -> None:
         finding = self.verdicts[entry.name].findings[0]
-        found = replace(finding, status=status, note=f"{finding.note}; {note}")
-        self._conclude(entry, replace(self.verdicts[entry.name], findings=(found,)))
+        self._replace(entry, replace(finding, status=status, note=f"{finding.note}; {note}"))
+
+    def _replace(self, entry: Entry, finding: Finding) -> None:
+        """Another finding against the base."""
+        verdict = self.verdicts[entry.name]
+        self._conclude(entry, replace(verdict, findings=(finding, *verdict.findings[1:])))
 
     def _explain(self, entries: Sequence[Entry]) -> None:
         """Profiles the worst regressions on both sides; the worst alone where the run has no time left."""
@@ -165,8 +176,7 @@ class Trials:
         for done, (finding, entry) in enumerate(worst):
             self.watch(Moment("explain", 0, done, len(worst), 0, entry.name, None))
             text, table = explaining.explained(entry, self.sides.opened())
-            found = replace(finding, note=f"{finding.note}; {text}", details=table)
-            self._conclude(entry, replace(self.verdicts[entry.name], findings=(found,)))
+            self._replace(entry, replace(finding, note=f"{finding.note}; {text}", details=table))
 
     def _visited(self, entry: Entry, workers: Workers) -> None:
         """What is known should this process end now."""
@@ -174,10 +184,14 @@ class Trials:
         if device not in self._prints:
             found = workers.fingerprints(device)
             self._prints[device] = {side: Fingerprint.from_json(one) for side, one in found.items()}
+        self._sizes[entry.name] = dict(workers.sizes)
         self._conclude(entry, conclusions.cut_off(entry))
 
     def _conclude(self, entry: Entry, verdict: Verdict) -> None:
-        prints = self._prints.get(entry.candidate.device, {"a": Fingerprint(), "b": Fingerprint()})
-        pair = conclusions.pair(entry, prints["a"], prints["b"], self.sides.base.label)
+        pair = self._pair(entry)
         self.pairs[entry.name], self.verdicts[entry.name] = pair, verdict
         self.keep(entry, pair, verdict)
+
+    def _pair(self, entry: Entry) -> Pair:
+        prints = self._prints.get(entry.candidate.device, {})
+        return conclusions.pair(entry, prints, self.sides.base.label, self._sizes.get(entry.name))

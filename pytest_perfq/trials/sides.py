@@ -107,12 +107,16 @@ class Workers:
     def __init__(self, base: Worker, candidate: Worker, turned: bool = False) -> None:
         """turned: the candidate is asked first."""
         self._workers = {"b": candidate, "a": base} if turned else {"a": base, "b": candidate}
+        # Bytes of each side's program as prepared last; None of one that does not tell.
+        self.sizes: dict[str, int | None] = {}
 
     def prepare(self, base: Case, candidate: Case) -> None:
         """Builds a case on both sides. Raises Refused where there is nothing to compare."""
         self.check(base, candidate)
         cases = {"a": base.to_json(), "b": candidate.to_json()}
-        self._both("prepare", {side: {"side": side, "case": case} for side, case in cases.items()})
+        built = self._both("prepare", {side: {"side": side, "case": case} for side, case in cases.items()})
+        # A worker of an earlier version of this protocol answers nothing.
+        self.sizes = {side: None if facts is None else facts["bytes"] for side, facts in built.items()}
 
     def check(self, base: Case, candidate: Case) -> None:
         """Raises Refused where the base refuses its case, Blamed where the candidate alone does."""

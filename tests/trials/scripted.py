@@ -8,6 +8,7 @@ from pytest_perfq.core.case import Case
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Refused
+from pytest_perfq.trials.passes import Passes
 
 BASE_NS = 1_000_000
 
@@ -40,7 +41,9 @@ class Side:
 
 
 class Pair:
-    """A pair of workers, as the scheduler sees it."""
+    """A pair of workers, as the scheduler sees it. sizes: bytes of each side's program."""
+
+    sizes = {}
 
     def __init__(self, script, number):
         self.script, self.number, self.first, self.ratio = script, number, "", 0.0
@@ -100,3 +103,14 @@ def lost(candidate=True):
 
 def refused():
     return Refused("main refuses it: no such thing")
+
+
+def run(script, found, **given):
+    """Passes over these entries: (scheduler, standings, sentences)."""
+    said = []
+    scheduler = Passes(found, script.opened, clock=script.clock, say=said.append, **given)
+    return scheduler, scheduler.run(), said
+
+
+def statuses(standings):
+    return [one.status for one in standings.values()]

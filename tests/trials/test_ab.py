@@ -76,14 +76,21 @@ def test_damage_to_a_weight_and_to_the_map_of_labels_is_found(project, command):
     assert accuracy["observed"] == pytest.approx(0.9 - 0.1)
 
 
-def test_two_configurations_share_a_process(project, command):
-    project.suite("backend=['plume', 'plume[ms=2]'], accuracy=False")
+def test_two_configurations_share_a_process_and_promises_of_this_machine_are_held(project, command):
+    promises = "Budget(p50_ms=0.5, max_bytes=1000), Budget(where={'gpu': 't4'}, p50_ms=0.01, max_bytes=10)"
+    project.suite(f"backend=['plume', 'plume[ms=2]'], accuracy=False, budgets=[{promises}]")
     project.layers(1.0)
     project.commit("one")
     status, output, _ = command("ab", "--vs", "backend=plume[ms=2]", "--threads", 1, "--format", "json")
     found = json.loads(output)
     # The one that has the value already is not held against itself; the other is the faster.
-    assert status == 0 and [(one["case_id"], one["status"]) for one in found["cases"]] == [(FIRST, "improved")]
+    assert status == 1 and [(one["case_id"], one["status"]) for one in found["cases"]] == [(FIRST, "fail")]
+    assert [(one["rule"], one["status"], one["limit"]) for one in found["cases"][0]["findings"]] == [
+        ("slowdown", "improved", 0.05), ("p50_ms", "fail", 0.5), ("max_bytes", "pass", 1000),
+    ]  # fmt: skip
+    p50 = found["cases"][0]["findings"][1]
+    # It sleeps for a millisecond, which is over half of one; and so does the base, for three.
+    assert p50["observed"] >= 1.0 and p50["note"].endswith("calls took longer; already red in the baseline")
 
 
 def test_ctrl_c_keeps_what_there_is_and_leaves_nobody_behind(project, command):

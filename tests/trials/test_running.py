@@ -7,7 +7,10 @@ import pytest
 from making import MACHINE, accuracy
 from scripted import Pair, Script, blamed, case, lost, refused
 
+from pytest_perfq.cli import storing
+from pytest_perfq.core.measurement import Visit
 from pytest_perfq.errors import TrialError
+from pytest_perfq.store import Store
 from pytest_perfq.trials import passes
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.running import Trials
@@ -96,6 +99,31 @@ def test_a_run_that_is_cut_off_says_how_far_it_came():
         "3 visits to screen it and 1 fresh visit to" in notes[4]
         and "Ctrl-C stopped the run, while it was confirmed" in notes[4]
     )
+
+
+class Killed(BaseException):
+    """Nobody handles it, as nobody handles a power cut."""
+
+
+def test_a_killed_run_has_every_visit_in_the_store_once(tmp_path):
+    (entry,) = entries = mixed(0, 1)
+    sides = Both({entry.name: 0.2}, sd=0.003)
+    sides.does["prepare", entry.name] = [None] * 9 + [Killed()]
+    trials = Trials(entries, sides)
+    with Store.open(tmp_path / "it.db") as store, pytest.raises(Killed):
+        storing.kept(store, trials, {"base": "main"})
+    assert len(entry.screen) == 3 and len(entry.confirm) == 6
+    with Store.open(tmp_path / "it.db", readonly=True) as store:
+        run = store.run("last")
+        found = store.records(run.id)
+        sizes = [len(one) for (one,) in store._engine.connect().exec_driver_sql("SELECT visits FROM perfq_records").all()]
+    assert [len(one.measurement["visits"]) for one in found] == list(range(1, 10)) and run.settings["trial"] == {"base": "main"}
+    assert [Visit.from_json(one) for one in found[-1].measurement["visits"]] == [
+        Visit(case=visit.b, base=visit.a) for visit in entry.visits
+    ]
+    assert found[-1].verdict["findings"][0]["note"] == "the run was cut off after 9 visits, while the case was confirmed"
+    # Each row holds one visit: the last is no larger than the first.
+    assert max(sizes) < 1.2 * min(sizes)
 
 
 def test_ctrl_c_while_accuracy_is_evaluated_tells_of_every_case():
