@@ -37,16 +37,17 @@ def measure(session: pytest.Session, settings: Settings, passing: Passing, keep:
     target = suite.target_of(config)
     timed = [one for one in items if one.case.kind == "latency" and target.unmeasured(one.case) is None]
     done = _done(settings)
-    timed = [one for one in timed if one.nodeid not in done]
+    timed = [one for one in timed if one.nodeid not in done or len(done[one.nodeid].visits) < settings.passes]
     if not timed:
         return None
+    begun = {one.case.id: done[one.nodeid] for one in timed if one.nodeid in done}
 
     def kept(measurement: Measurement) -> None:
         for one in timed:
             if one.case == measurement.case:
                 keep(one.nodeid, _cut_off(measurement, one, settings.passes))
 
-    return Beforehand(settings, timed, arguments, here, watch=passing.watch, say=passing.say, kept=kept).run()
+    return Beforehand(settings, timed, arguments, here, watch=passing.watch, say=passing.say, kept=kept, begun=begun).run()
 
 
 def _cut_off(measurement: Measurement, one: Collected, passes: int) -> dict[str, Any]:
@@ -56,16 +57,17 @@ def _cut_off(measurement: Measurement, one: Collected, passes: int) -> dict[str,
     return {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False, "attempt": 1}
 
 
-def _done(settings: Settings) -> set[str]:
-    """Items that a resumed run has already, in all their passes."""
+def _done(settings: Settings) -> dict[str, Measurement]:
+    """What a resumed run has already, by nodeid: whole, or cut off between two passes."""
     if not settings.resume:
-        return set()
+        return {}
+    from pytest_perfq.core.measurement import Measurement
     from pytest_perfq.store import Store
 
     with Store.open(settings.store, readonly=True) as store:
         run = store.last_unfinished_run()
         done = {} if run is None else store.done(run.id)
-    return {nodeid for nodeid, measurement in done.items() if len(measurement["visits"]) >= settings.passes}
+    return {nodeid: Measurement.from_json(measurement) for nodeid, measurement in done.items()}
 
 
 def selection(config: pytest.Config) -> list[str]:

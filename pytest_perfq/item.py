@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_perfq.core.verdict import Verdict
     from pytest_perfq.runner import Workbench
     from pytest_perfq.settings import Settings
-    from pytest_perfq.store import Calibration
+    from pytest_perfq.store import Calibration, Record
     from pytest_perfq.target import Target
     from pytest_perfq.trials.ahead import Ahead
 
@@ -59,7 +59,7 @@ class Gate:
         self._ahead: Ahead | None = None
         self._workbench: Workbench | None = None
         self._baseline: Baseline | None = None
-        self._done: dict[str, dict[str, Any]] | None = None
+        self._done: dict[str, Record] | None = None
         self._calibrated: dict[str, Calibration] | None = None
         self._said: dict[str, str] = {}  # a mistake's sentence -> the first case that it was told of
 
@@ -75,10 +75,10 @@ class Gate:
         except UsageError as error:
             return Outcome(f"usage error: {error}", failed=True)
         done = self._resumed(nodeid)
-        if done is not None:
+        if done is not None and case.id not in self.ahead.measurements:
             from pytest_perfq.core.measurement import Measurement
 
-            return self._judged(Measurement.from_json(done), limits, resumed=True)
+            return self._judged(Measurement.from_json(done.measurement), limits, resumed=done.judged)
         reason = self.target.unmeasured(case)
         if reason is None and (fine := self._too_fine(case, limits)) is not None:
             return self._misused(case, fine)
@@ -115,8 +115,9 @@ class Gate:
         except UsageError as error:
             return Outcome(f"usage error: {error}", failed=True)
         done = self._resumed(nodeid)
-        measurement = measure() if done is None else Measurement.from_json(done)
-        return None if measurement is None else self._judged(measurement, limits, resumed=done is not None)
+        measurement = measure() if done is None else Measurement.from_json(done.measurement)
+        resumed = done is not None and done.judged
+        return None if measurement is None else self._judged(measurement, limits, resumed=resumed)
 
     @property
     def workbench(self) -> Workbench:
@@ -183,7 +184,8 @@ class Gate:
 
         return too_fine(promised, found.deviation)
 
-    def _resumed(self, nodeid: str) -> dict[str, Any] | None:
+    def _resumed(self, nodeid: str) -> Record | None:
+        """What the run that is resumed has of an item; None of one that it lacks, or lacks passes of."""
         if not self.settings.resume:
             return None
         if self._done is None:
@@ -191,10 +193,12 @@ class Gate:
 
             with Store.open(self.settings.store, readonly=True) as store:
                 run = store.last_unfinished_run()
-                self._done = {} if run is None else store.done(run.id)
+                records = () if run is None else store.records(run.id, latest=True)
+                self._done = {one.nodeid: one for one in records if one.measurement["unmeasured"] is None}
         found = self._done.get(nodeid)
+        timed = found is not None and found.measurement["case"]["batch_size"] is not None
         # Cut off between two passes: what is missing is measured with the others.
-        short = found is not None and found["case"]["batch_size"] is not None and len(found["visits"]) < self.settings.passes
+        short = found is not None and timed and len(found.measurement["visits"]) < self.settings.passes
         return None if short else found
 
     def _baseline_of(self, case: Case) -> Measurement | None:

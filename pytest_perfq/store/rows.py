@@ -38,6 +38,11 @@ class Record:
     measurement: dict[str, Any]
     verdict: dict[str, Any]
 
+    @property
+    def judged(self) -> bool:
+        """Whether its promises were held: not so of what was measured ahead of an item that the run did not live to see."""
+        return not any(one["rule"] == "measured" and one["status"] == "inconclusive" for one in self.verdict["findings"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -52,8 +52,9 @@ class Ahead:
 @dataclass(slots=True)
 class InPasses:
     """Measures cases in passes. given: how, see pytest_perfq.worker.Given. time_s: of all passes, None for as long as they
-    take; each visit has its own bound in `visit`. visit: keywords of the worker's `time`. watch: told of every step.
-    kept: told of what is known of a case after each of its visits."""
+    take; each visit has its own bound in `visit`. visit: keywords of the worker's `time`. watch: told of every step. say: told
+    sentences for a person. kept: told of what is known of a case after each of its visits. begun: by case id, what an earlier
+    process measured before it was cut off; only what it lacks is measured."""
 
     collected: Sequence[Collected]
     environment: Environment
@@ -63,7 +64,9 @@ class InPasses:
     time_s: float | None = None
     watch: Callable[[Moment], None] = lambda moment: None
     clock: Callable[[], float] = time.monotonic
+    say: Callable[[str], None] = lambda line: None
     kept: Callable[[Measurement], None] = lambda measurement: None
+    begun: Mapping[str, Measurement] = field(default_factory=dict)
     found: dict[str, Measurement] = field(default_factory=dict)
     _troubled: set[str] = field(default_factory=set)
     _started: float = 0.0
@@ -73,12 +76,22 @@ class InPasses:
         self._started = self.clock()
         entries = [Entry(one.nodeid, one.case, one.case, one.limits) for one in self.collected if one.case.kind == "latency"]
         unique = list({one.name: one for one in entries}.values())
-        for number in range(1, self.passes + 1):
-            waiting = [one for one in unique if one.name not in self._troubled]
-            done = 0
+        while (missing := self._missing(unique)) and not self._late():
+            waiting = [one for one in unique if one.name in missing]
+            number, done = self.passes - max(missing.values()) + 1, 0
             for group in by_model(waiting):
                 self._group(group, number, done, len(waiting))
                 done += len(group)
+        for name, before in self.begun.items():
+            if name not in self._troubled:
+                self.found.setdefault(name, before)
+
+    def _missing(self, entries: Sequence[Entry]) -> dict[str, int]:
+        """Visits that a case still lacks, by id; those that cannot be measured or lack none are left out."""
+        names = [one.name for one in entries if one.name not in self._troubled]
+        known = {name: self.found.get(name, self.begun.get(name)) for name in names}
+        missing = {name: self.passes - (0 if one is None else len(one.visits)) for name, one in known.items()}
+        return {name: number for name, number in missing.items() if number > 0}
 
     def _group(self, group: Sequence[Entry], number: int, before: int, total: int) -> None:
         waiting = list(group)
@@ -108,10 +121,23 @@ class InPasses:
         except PerfqError:
             self._troubled.add(entry.name)
             return
-        before = self.found.get(entry.name)
+        before = self.found[entry.name] if entry.name in self.found else self._of_before(entry.name, found)
         visits = (*before.visits, *found.visits) if before is not None else found.visits
         self.found[entry.name] = dataclasses.replace(found, visits=visits)
         self.kept(self.found[entry.name])
+
+    def _of_before(self, name: str, now: Measurement) -> Measurement | None:
+        """What was begun of a case, where it is of the same machine and software: visits of two are no measurement of one."""
+        before = self.begun.get(name)
+        if before is None:
+            return None
+        identity = before.fingerprint.differences(now.fingerprint, "identity")
+        differences = {**identity, **before.fingerprint.differences(now.fingerprint, "stack")}
+        if not differences:
+            return before
+        what, (was, is_now) = next(iter(differences.items()))
+        self.say(f"{name} was cut off where {what} was {was}, and now it is {is_now}: its earlier visits are not counted")
+        return None
 
     def _late(self) -> bool:
         return self.time_s is not None and self.clock() - self._started >= self.time_s

@@ -6,7 +6,7 @@ Knows settings and baselines; knows no pytest and stores nothing: the items' own
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ OPEN = ("regressed", "inconclusive", "invalid")
 @dataclass(slots=True)
 class Beforehand:
     """items: the latency cases that may be timed here. arguments: that select the same items in another tree. folder: where
-    pytest was started. watch, say: told of progress, and sentences. kept: told of a case after each of its visits in passes."""
+    pytest was started. watch, say: told of progress, and sentences. kept: told of a case after each of its visits in passes.
+    begun: by case id, what a run that is resumed measured of a case before it was cut off."""
 
     settings: Settings
     items: Sequence[Collected]
@@ -42,6 +43,7 @@ class Beforehand:
     watch: Callable[[Moment], None] = lambda moment: None
     say: Callable[[str], None] = lambda line: None
     kept: Callable[[Measurement], None] = lambda measurement: None
+    begun: Mapping[str, Measurement] = field(default_factory=dict)
     found: Ahead = field(default_factory=Ahead)
     _started: float = field(default_factory=time.monotonic)
 
@@ -53,7 +55,7 @@ class Beforehand:
             visit = {"time_s": settings.time / settings.passes, "precision": settings.precision, "passes": settings.passes}
             passes = InPasses(
                 self.items, here, self._given(), settings.passes, visit, settings.run_time, self.watch,
-                kept=self.kept, found=self.found.measurements,
+                say=self.say, kept=self.kept, begun=self.begun, found=self.found.measurements,
             )  # fmt: skip
             passes.run()
         if settings.against is not None:
@@ -103,6 +105,9 @@ class Beforehand:
         left = self.settings.run_time
         if left is not None:
             left = max(1.0, left - (time.monotonic() - self._started))
+        for entry in entries:
+            # Its other promises are the item's to hold.
+            entry.limits = tuple(limit for limit in entry.limits if limit.rule == "max_slowdown")
         trials = Trials(entries, sides, Rules(), left, watch=self.watch, say=self.say)
         trials.run()
         if trials.interrupted:
