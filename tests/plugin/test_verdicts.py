@@ -41,15 +41,20 @@ def test_beside_other_plugins(house, options):
     assert sorted(one for _, one in house.records()) == ["fail", "pass"]
 
 
-def test_under_xdist_with_reruns_and_junit(house):
-    """Three plugins that handle reports, and what crosses from the workers: in one run, since each worker loads torch."""
-    house.suite(PROMISES)
-    result = house.run("-n", "2", "--reruns", "1", "--junitxml=out.xml", apart=True)
-    status(result, passed=1, failed=1, rerun=1)
+def test_under_xdist_with_reruns_and_junit_everything_is_recorded_and_the_summary_keeps_the_walk(house):
+    """Three plugins that handle reports, and what crosses from the workers: in one run, since each worker loads torch. They
+    finish in an order of chance; by their names the original would come first."""
+    house.suite("backend=['wrong', 'idle', 'eager'], batch_size=1, budgets=Budget(min_score=0.85)")
+    result = house.run("-n", "2", "--reruns", "1", "--junitxml=out.xml", "--perf-save=baselines/x", apart=True)
+    status(result, passed=5, failed=1, rerun=1)
     assert result.ret == 1
-    assert sorted(one for _, one in house.records()) == ["fail", "fail", "pass"]  # both attempts stay
+    assert sorted(one for _, one in house.records()) == ["fail", "fail", *["pass"] * 5]  # both attempts stay
+    assert len((house.path / "baselines/x/cases.jsonl").read_text().splitlines()) == 6
+    text = result.stdout.str()
+    table = text[text.index("accuracy of synthetic-tiny/tiny-model") :]
+    assert table.index("wrong@cpu") < table.index("idle@cpu") < table.index("eager@cpu"), text
     cases = {case.get("name"): case for case in ElementTree.parse(house.path / "out.xml").iter("testcase")}
-    wrong = next(case for name, case in cases.items() if "wrong" in name)
+    wrong = next(case for name, case in cases.items() if "wrong" in name and "accuracy" in name)
     failure = wrong.find("failure")
     assert failure is not None and "at least 0.8500 promised" in failure.get("message") + failure.text
     properties = {one.get("name"): one.get("value") for one in wrong.iter("property")}

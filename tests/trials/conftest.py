@@ -1,13 +1,15 @@
-"""A throw-away project to hold revisions of against each other, and `perfq` to run in it."""
+"""Throw-away projects: one to hold revisions of against each other, with `perfq` to run in it, and one for real workers."""
 
+import contextlib
 import tempfile
 
 import pytest
-from throwaway import FAKES, Project, variables
+from throwaway import FAKES, FEATHER, Project, variables
 
 from pytest_perfq import registry
 from pytest_perfq.cli import main
 from pytest_perfq.device.lock import device_lock
+from pytest_perfq.trials import passes
 
 
 @pytest.fixture
@@ -45,3 +47,32 @@ def command(capfd, monkeypatch):
         return done.value.code, output, errors
 
     return run
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Nothing is timed: no other run need wait."""
+
+    class Lock:
+        write_lock = staticmethod(contextlib.nullcontext)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "device_lock", lambda device: Lock)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A project that takes part, in no repository."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables().items():
+            patch.setenv(name, value)
+        found = Project(tmp_path_factory.mktemp("trials") / "project")
+    found.suite(f"{FEATHER}, batch_size=[1, 2], budgets=Budget(max_slowdown=0.1)")
+    found.layers(0.2)
+    return found.path
+
+
+@pytest.fixture(scope="module")
+def given(folder):
+    return {"cache": str(folder / "cache"), "threads": 1}

@@ -1,0 +1,22 @@
+"""Real workers of a project that takes part, and what they are asked to measure."""
+
+import sys
+
+from scripted import case
+from throwaway import variables
+
+from pytest_perfq.core.spec import Spec
+from pytest_perfq.trials.environment import Environment
+
+
+def plume(does="", **fields):
+    """A case of the feather's backend. does: what goes wrong, see perfq_feather."""
+    backend = Spec.parse(f"plume[does={does}]" if does else "plume")
+    return case(**{"backend": backend, "dataset": "synthetic", **fields})
+
+
+def environment(folder, label="main", side=None, python=sys.executable):
+    """side: marks the side that goes wrong; see perfq_feather."""
+    # A folder for temporary files of its own: nobody else's timing holds the device.
+    given = variables(TMPDIR=str(folder), **({} if side is None else {"PERFQ_FAKES_SIDE": str(side)}))
+    return Environment(label=label, python=str(python), folder=folder, variables=given)
