@@ -77,6 +77,21 @@ def test_power_that_others_had_a_part_in_is_not_this_call_s():
     assert disturbances(summarize(shared)) == (facts["energy_unknown"],)
 
 
+def test_a_gpu_at_its_power_cap_takes_what_it_takes():
+    capped = readings(700.0, reasons=["power_cap"])
+    capped[10]["gpu"]["sm_mhz"] = 1200
+    assert disturbances(summarize(capped))  # a visit would be made again
+    gpu = Gpu(0.01)
+    facts = energy.per_call(gpu.call, gpu.synchronize, Recorded([capped]), clock=gpu)
+    assert facts["energy_per_call_j"] == pytest.approx(7.0, rel=1e-3)
+
+
+def test_a_sampler_that_was_lost_is_the_reason():
+    gpu = Gpu(0.01)
+    facts = energy.per_call(gpu.call, gpu.synchronize, Recorded([OSError("it was killed")]), clock=gpu)
+    assert facts == {"energy_unknown": "the conditions of the visit are unknown: it was killed"}
+
+
 def test_a_visit_that_cannot_be_watched_has_no_energy():
     gpu = Gpu(0.01)
     facts = energy.per_call(gpu.call, gpu.synchronize, Blind("visits cannot be watched on plan9: and so on"), clock=gpu)

@@ -13,6 +13,9 @@ class Scripted:
     def __init__(self):
         self.calls = []
 
+    def ready(self, call):
+        pass
+
     def time_ns(self, call):
         name, duration = call()
         self.calls.append(name)

@@ -98,6 +98,15 @@ def test_a_cold_l2_is_written_over_outside_of_the_events_and_waited_for(cuda):
     assert clock.held_bytes == 2 * L2_BYTES  # twice: a cache that keeps what is used often keeps none of it
 
 
+def test_a_gpu_is_at_work_for_a_while_before_it_is_timed(cuda, monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(stopwatch.time, "monotonic", lambda: next(now) * stopwatch.RAMP_S / 4)
+    calls = []
+    side = stopwatch.Local(lambda: calls.append("call"), stopwatch.clock_for("cuda"))
+    assert len(side.warm()) == 2
+    assert len(calls) == 3 + 2 and cuda.log[:3] == ["synchronize"] * 3
+
+
 def test_a_cpu_is_never_cold():
     assert isinstance(stopwatch.clock_for("cpu"), stopwatch.CpuClock)
     with pytest.raises(UsageError) as caught:

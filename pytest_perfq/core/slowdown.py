@@ -43,6 +43,14 @@ def named(differences: dict[str, tuple[object, object]]) -> str:
     return "; ".join(f"{name} is {here!r} here and {there!r} in the baseline" for name, (here, there) in differences.items())
 
 
+def elsewhere(differences: dict[str, tuple[object, object]]) -> str:
+    """Why timings of two identities are never compared."""
+    if [*differences] == ["gpu_l2"]:
+        here, there = differences["gpu_l2"]
+        return f"timed with a {here} L2 here and with a {there} one in the baseline; give both runs the same --perf-l2"
+    return f"measured on another machine: {named(differences)}; measure both on one machine"
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """Two sets of visits of one case. mean: of ln(candidate) - ln(baseline). variance: of a visit, over `df`. noise: variance

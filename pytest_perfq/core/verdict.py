@@ -152,8 +152,7 @@ class _Work:
             return
         if candidate.fingerprint.identity != baseline.fingerprint.identity:
             identity = candidate.fingerprint.differences(baseline.fingerprint, "identity")
-            note = f"measured on another machine: {slowdown.named(dict(identity))}; measure both on one machine"
-            self._slow(Finding(rule="slowdown", status="invalid", note=note))
+            self._slow(Finding(rule="slowdown", status="invalid", note=slowdown.elsewhere(dict(identity))))
             return
         if (reason := validity.disturbed(candidate)) is not None:
             self._slow(Finding(rule="slowdown", status="invalid", note=f"{reason}; {validity.NEXT}"))

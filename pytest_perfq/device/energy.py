@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pytest_perfq.core.conditions import disturbances
+from pytest_perfq.core.conditions import Conditions, GpuConditions, disturbances
 from pytest_perfq.device.sampler import Sampler
 
 # Steps at both ends are then a twentieth.
@@ -39,8 +39,9 @@ def per_call(
         calls, passed_s = _calls(call, synchronize, stretch_s, clock)
     finally:
         conditions = sampler.end()
-    # Throttled or shared, the power is not this call's.
-    if reasons := disturbances(conditions):
+    # A lowered clock is a part of what a call takes; what others take is not.
+    others = GpuConditions() if conditions.gpu is None else GpuConditions(foreign=conditions.gpu.foreign)
+    if reasons := disturbances(Conditions(unknown=conditions.unknown, gpu=others)):
         return {"energy_unknown": "; ".join(reasons)}
     watts = None if conditions.gpu is None else conditions.gpu.counted_power_w
     if watts is None:
