@@ -14,6 +14,8 @@ from torch import Tensor
 # The units that packed weights are padded to, as in cpu/launch.h: columns of a panel, and depth of an int8 one.
 FLOAT_PANEL = 16
 INT8_PANEL = 32
+# What a GPU's int8 rows are padded to, as in cuda/bindings_linear.cpp.
+GPU_INT8_DEPTH = 32
 
 
 def int8_depth(bits: str) -> int:
@@ -51,6 +53,8 @@ def varlen_attention(qkv: Tensor, *others: Any, **named: Any) -> Tensor:
 
 
 def pack_weight(weight: Tensor) -> Tensor:
+    if weight.is_cuda:
+        return pack_weight_on_gpu(weight)
     return weight.new_empty(_round_up(weight.shape[0], FLOAT_PANEL) * weight.shape[1])
 
 
@@ -59,7 +63,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, ac
 
 
 def pack_weight_int8(weight: Tensor, bits: str) -> Tensor:
+    if weight.is_cuda:
+        return pack_weight_int8_on_gpu(weight, bits)
     return weight.new_empty(_round_up(weight.shape[0], INT8_PANEL) * _round_up(weight.shape[1], int8_depth(bits)))
+
+
+def pack_weight_on_gpu(weight: Tensor) -> Tensor:
+    return weight.new_empty(weight.shape[0] * weight.shape[1])
+
+
+def pack_weight_int8_on_gpu(weight: Tensor, bits: str) -> Tensor:
+    return weight.new_empty(weight.shape[0] * _round_up(weight.shape[1], GPU_INT8_DEPTH))
 
 
 def linear_int8(
@@ -74,8 +88,8 @@ def linear_int8(
     *others: Any,
     **named: Any,
 ) -> Tensor:
-    dtype = torch.float32 if output_scale is None else torch.uint8
-    return x.new_empty(x.shape[0], weight_scale.shape[0], dtype=dtype)
+    dtype = x.dtype if x.is_floating_point() else torch.float32
+    return x.new_empty(x.shape[0], weight_scale.shape[0], dtype=dtype if output_scale is None else torch.uint8)
 
 
 def add_layernorm_int8(x: Tensor, *others: Any, **named: Any) -> Tensor:
@@ -155,6 +169,7 @@ def linear_levels(
     bias: Tensor | None,
     activation: str,
     dtype: torch.dtype,
+    tile: int = 0,
 ) -> Tensor:
     return q.new_empty(q.shape[0], weight_scale.shape[0], dtype=dtype)
 
@@ -189,3 +204,5 @@ FAKES: tuple[Callable[..., Any], ...] = (
     linear_levels,
     absmax,
 )
+# Instead of those above, by name, where the layout is a GPU's on another device: that of the tests' emulation.
+GPU_FAKES: dict[str, Callable[..., Any]] = {"pack_weight": pack_weight_on_gpu, "pack_weight_int8": pack_weight_int8_on_gpu}

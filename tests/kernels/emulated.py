@@ -66,6 +66,6 @@ def load(cache: Path) -> object:
     if not hasattr(load, "loaded"):
         torch.ops.load_library(library(cache))
         for fake in fakes.FAKES:
-            torch.library.register_fake(f"{NAME}::{fake.__name__}", fake)
+            torch.library.register_fake(f"{NAME}::{fake.__name__}", fakes.GPU_FAKES.get(fake.__name__, fake))
         load.loaded = True
     return torch.ops.perfq_emulated

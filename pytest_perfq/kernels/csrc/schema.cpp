@@ -73,12 +73,13 @@ PERFQ_LIBRARY(PERFQ_OPS, m) {
   m.def("bias_activation(Tensor x, Tensor? bias, str activation) -> Tensor");
   m.def("bias_activation_levels(Tensor x, Tensor? bias, str activation, int levels) -> (Tensor, Tensor, Tensor)");
   m.def("bias_activation_f8(Tensor x, Tensor? bias, str activation) -> (Tensor, Tensor)");
-  // x [T, K] times weight [N, K] as they are, on tensor cores, float16 or bfloat16: activation(x weight' + bias), [T, N].
-  m.def("linear_fused(Tensor x, Tensor weight, Tensor? bias, str activation) -> Tensor");
+  // x [T, K] times weight [N, K] as they are, on tensor cores, float16 or bfloat16: activation(x weight' + bias), [T, N]. tile: the
+  // outputs of a block: 0 is chosen by their number, 1 to 3 are 128 x 128, 64 x 64, 32 x 32.
+  m.def("linear_fused(Tensor x, Tensor weight, Tensor? bias, str activation, int tile=0) -> Tensor");
   // linear_int8 of levels: q [T, K] uint8 with scale and zero [T] or [1]; bits w8a8; bias and the output in dtype.
   m.def(
       "linear_levels(Tensor q, Tensor scale, Tensor zero, Tensor weight, Tensor weight_scale, Tensor weight_sum, Tensor? bias, "
-      "str activation, ScalarType dtype) -> Tensor");
+      "str activation, ScalarType dtype, int tile=0) -> Tensor");
   // most [K] float32 becomes the larger of itself and the largest magnitude of each column of x [T, K].
   m.def("absmax(Tensor(a!) most, Tensor x) -> ()");
 

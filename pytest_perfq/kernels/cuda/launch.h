@@ -148,15 +148,32 @@ struct AttentionInt8 {
   float scale;
 };
 
-// y = activation(scale x weight' + bias). `rows` of x by `out` rows of weight, `in` deep.
+// A row in levels, by its own range or, with `as`, by one scale: what linear_int8 makes of float values. A row that holds a value that
+// is not finite has scale NaN.
+struct QuantizeRows {
+  const void* x;   // [rows, size]
+  uint8_t* q;      // [rows, stride], zeros behind `size`
+  float* scale;    // [rows]
+  int32_t* zero;   // [rows]
+  Levels as;       // null: a row's own
+  int32_t levels;
+  int64_t rows, size, stride;  // stride: a multiple of 16
+  Type type;
+};
+
+// The outputs of one block of a product: kChosen leaves it to the launcher, which goes by the number of blocks.
+enum class Tile : int32_t { kChosen, k128x128, k64x64, k32x32 };
+
+// y = activation(x weight' + bias), on tensor cores: f16, and bf16 from compute capability 8.0 on.
 struct Linear {
   const void* x;       // [rows, in] in `type`
   const void* weight;  // [out, in] in `type`
   const void* bias;    // [out] or null
   void* y;             // [rows, out]
-  int64_t rows, in, out;
+  int64_t rows, in, out;  // in: a multiple of 8
   Activation how;
   Type type;
+  Tile tile;
 };
 
 struct LinearInt8 {
@@ -172,9 +189,15 @@ struct LinearInt8 {
   uint8_t* q;                   // [rows, out], or null
   Levels out_as;                // of q
   int32_t levels;
-  int64_t rows, in, in_padded, out;
+  int64_t rows, in, in_padded, out;  // in, in_padded: multiples of 16
   Activation how;
   Type type;
+  Tile tile;
+};
+
+// The current GPU. capability: 75 for 7.5.
+struct Processor {
+  int32_t multiprocessors, capability;
 };
 
 extern "C" {
@@ -190,8 +213,11 @@ int perfq_cuda_dequantize(const Dequantize*, void* stream);
 int perfq_cuda_absmax(const AbsMax*, void* stream);
 int perfq_cuda_attention(const Attention*, void* stream);
 int perfq_cuda_attention_int8(const AttentionInt8*, void* stream);
+int perfq_cuda_quantize_rows(const QuantizeRows*, void* stream);
 int perfq_cuda_linear(const Linear*, void* stream);
 int perfq_cuda_linear_int8(const LinearInt8*, void* stream);
+// Asked of CUDA once a thread and device.
+int perfq_cuda_processor(Processor*);
 // What an error code says; of the emulation, what went wrong there.
 const char* perfq_cuda_error(int code);
 }
