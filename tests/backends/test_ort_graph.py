@@ -6,6 +6,9 @@ in buffers that stay) runs on onnxruntime's CPU provider, which takes it as it t
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -44,6 +47,32 @@ def test_only_the_session_of_one_shape_records(provider, key):
     plain = session.Plan(provider, "fp16", 99, 1, sizes=SIZES)
     assert one.provider_options() == free.provider_options() | ({key: "1"} if key else {})
     assert free.provider_options() == plain.provider_options() == session.Plan(provider, "fp16", 99, 1).provider_options()
+
+
+def test_tensorrt_keeps_engines_of_one_shape_alone(tmp_path):
+    kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(tmp_path)}
+    one = session.Plan(TENSORRT, "fp16", 99, 1, True, SIZES, tmp_path).provider_options()
+    assert one == session.Plan(TENSORRT, "fp16", 99, 1, True, SIZES).provider_options() | kept
+    free = session.Plan(TENSORRT, "fp16", 99, 1, True, engines=tmp_path).provider_options()
+    assert not free.keys() & kept.keys()
+
+
+def test_an_engine_is_kept_by_all_that_it_follows_from(path, tmp_path, monkeypatch):
+    plan = session.Plan(TENSORRT, "fp16", 99, 1, True, SIZES)
+    copy, other = tmp_path / "copy.onnx", tmp_path / "other.onnx"
+    copy.write_bytes(path.read_bytes())
+    other.write_bytes(path.read_bytes() + b" ")
+    key = graphs.engine_key(path, plan, "NVIDIA L4 (8, 9)")
+    assert graphs.engine_key(copy, plan, "NVIDIA L4 (8, 9)") == key
+    others = [
+        graphs.engine_key(other, plan, "NVIDIA L4 (8, 9)"),
+        graphs.engine_key(path, plan, "NVIDIA H100 PCIe (9, 0)"),
+        graphs.engine_key(path, replace(plan, sizes=(("batch", 2), ("sequence", 32))), "NVIDIA L4 (8, 9)"),
+        graphs.engine_key(path, replace(plan, precision="tf32"), "NVIDIA L4 (8, 9)"),
+    ]
+    monkeypatch.setattr(graphs.metadata, "distributions", lambda: [SimpleNamespace(name="tensorrt_cu13", version="10.15")])
+    others.append(graphs.engine_key(path, plan, "NVIDIA L4 (8, 9)"))
+    assert len({key, *others}) == 6
 
 
 def test_a_session_that_records_is_told_its_sizes_and_may_not_fall_back(path, monkeypatch):

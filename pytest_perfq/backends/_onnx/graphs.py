@@ -7,16 +7,21 @@ in every later one; it refuses to open a session whose nodes are not all its pro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from pytest_perfq.backends._onnx import session
+from pytest_perfq.backends._onnx import cache, session
 from pytest_perfq.errors import BuildError
+
+# Distributions whose versions an engine follows from: TensorRT has a name for each version of CUDA.
+LIBRARIES = ("onnxruntime", "tensorrt")
 
 
 def sizes(free: Any, values: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
@@ -39,8 +44,34 @@ def sizes(free: Any, values: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
 def session_of_one_shape(path: Path, plan: session.Plan, free: Any, values: Mapping[str, Any]) -> Any:
     """A session on the same file that takes this shape only and records. free: the session of every shape. values: the inputs.
     Raises BuildError."""
-    opened, _ = session.open_session(path, replace(plan, sizes=sizes(free, values)))
+    plan = replace(plan, sizes=sizes(free, values))
+    if plan.engines is not None:
+        plan = replace(plan, engines=plan.engines / engine_key(path, plan, gpu()))
+    opened, _ = session.open_session(path, plan)
     return opened
+
+
+def gpu() -> str:
+    """What an engine is built for: name and compute capability of the GPU, which onnxruntime does not tell."""
+    import torch
+
+    return f"{torch.cuda.get_device_name()} {torch.cuda.get_device_capability()}"
+
+
+def engine_key(path: Path, plan: session.Plan, gpu: str) -> str:
+    """Digest of all that an engine follows from: the file's content, sizes, precision, level, the GPU and the libraries."""
+    found = {one.name: one.version for one in metadata.distributions() if (one.name or "").lower().startswith(LIBRARIES)}
+    return cache.digest(
+        {
+            "file": cache.checksum(path),
+            "sizes": plan.sizes,
+            "precision": plan.precision,
+            "level": plan.level,
+            "gpu": gpu,
+            "libraries": found,
+            "tf32": os.environ.get("NVIDIA_TF32_OVERRIDE"),
+        }
+    )
 
 
 def fixed(opened: Any, values: Mapping[str, Any], outputs: Mapping[str, Any], place: tuple[str, int]) -> Any:

@@ -43,7 +43,8 @@ class Walk:
     def plan(self) -> session.Plan:
         options = self.options
         threads = self.resources.threads
-        return session.Plan(options.provider_name, self.case.precision, options.level, threads, options.graph)
+        engines = self.resources.cache / "tensorrt" if options.provider == "tensorrt" else None
+        return session.Plan(options.provider_name, self.case.precision, options.level, threads, options.graph, engines=engines)
 
 
 def build(walk: Walk) -> OrtProgram:

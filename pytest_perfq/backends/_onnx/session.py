@@ -29,7 +29,8 @@ OUT_OF_MEMORY = ("Failed to allocate memory", "BFCArena", "out of memory", "bad_
 class Plan:
     """How to run a file. provider: onnxruntime's name. precision: of the case. level: of graph optimization. graph: what is run
     many times is a CUDA graph. sizes: of the free dimensions of a session for one shape only, (name, size); that one alone
-    records a graph, of its first run."""
+    records a graph, of its first run. engines: where TensorRT keeps what it builds of such a session; an engine of free
+    dimensions follows from the shapes that it has met, in their order, and is never kept."""
 
     provider: str
     precision: str
@@ -37,6 +38,7 @@ class Plan:
     threads: int
     graph: bool = False
     sizes: tuple[tuple[str, int], ...] = ()
+    engines: Path | None = None
 
     def provider_options(self) -> dict[str, str]:
         """What the provider is told. TF32 is on by default in both of NVIDIA's; here only when the case says so."""
@@ -46,6 +48,8 @@ class Plan:
             return told | ({"enable_cuda_graph": "1"} if recorded else {})
         if self.provider == "TensorrtExecutionProvider":
             told = {"device_id": str(CUDA_DEVICE), "trt_fp16_enable": str(int(self.precision == "fp16"))}
+            if self.engines is not None and self.sizes:
+                told |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(self.engines)}
             return told | ({"trt_cuda_graph_enable": "1"} if recorded else {})
         return {}
 
