@@ -6,7 +6,7 @@ STAMP := $(VENV)/.stamp
 # The suites' caches and results stay in the checkout.
 export PERFQ_CACHE ?= $(CURDIR)/.perfq/cache
 
-.PHONY: setup test bench speed kernels check check-native format clean
+.PHONY: setup test bench speed kernels kernels-cuda check check-native format clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,10 @@ speed: setup
 # The native kernels, built ahead of their first use and kept in the cache.
 kernels: setup
 	$(BIN)/python -m pytest_perfq.kernels.build $(PERFQ_CACHE)
+
+# The CUDA half for sm_75, 80, 86 and 90, by nvcc and without a GPU: a kernel that spills fails it, then the library is loaded.
+kernels-cuda: setup
+	$(BIN)/python -m pytest_perfq.kernels.build_cuda $(PERFQ_CACHE)
 
 check: setup
 	$(BIN)/ruff check pytest_perfq suites tests

@@ -20,6 +20,7 @@ def facts(cache: Path, flags: frozenset[str] | None = None) -> dict[str, Any]:
     from pytest_perfq.errors import KernelsUnavailable
     from pytest_perfq.kernels import build
 
+    cuda = _cuda(cache)
     flags = cpu_flags() if flags is None else flags
     found: dict[str, Any] = {
         "isas": ["avx2", "portable"] if flags >= AVX2 else ["portable"],
@@ -28,6 +29,7 @@ def facts(cache: Path, flags: frozenset[str] | None = None) -> dict[str, Any]:
         "library": None,
         "built": False,
         "problem": None,
+        "cuda": cuda,
     }
     try:
         made_from = build.recipe()
@@ -35,6 +37,31 @@ def facts(cache: Path, flags: frozenset[str] | None = None) -> dict[str, Any]:
         return found | {"problem": str(error)}
     library = cache / "kernels" / made_from.key() / build.LIBRARY
     return found | {"compiler": made_from.version, "library": str(library), "built": library.exists()}
+
+
+def _cuda(cache: Path) -> dict[str, Any]:
+    """nvcc: what it says of itself, or None; library: one built ahead that the cache has, or None; lacking: what is missing
+    here to run it, a sentence each."""
+    from pytest_perfq.device import gpu
+    from pytest_perfq.errors import KernelsUnavailable
+    from pytest_perfq.kernels import build_cuda, cuda_toolkit
+
+    found: dict[str, Any] = {"nvcc": None, "library": None, "lacking": []}
+    if not gpu.gpu_present():
+        found["lacking"].append("no GPU")
+    try:
+        if cuda_toolkit.torch_cuda() is None:
+            found["lacking"].append("this torch is a CPU build")
+        made_from = build_cuda.recipe_cuda([divmod(one, 10) for one in build_cuda.AHEAD])
+    except KernelsUnavailable as error:
+        found["lacking"].append(str(error))
+        return found
+    if made_from.tools is None:
+        found["lacking"].append(str(made_from.lacking))
+    else:
+        found["nvcc"] = made_from.tools.version
+    library = build_cuda.ready(cache, made_from)
+    return found | {"library": None if library is None else str(library)}
 
 
 def described(found: dict[str, Any]) -> dict[str, str]:
@@ -48,6 +75,9 @@ def described(found: dict[str, Any]) -> dict[str, str]:
         "library": found["library"] if found["built"] else "not built yet: at first use, or ahead by make kernels",
         "instruction set": runs + slow,
         "precisions": "fp32; int8 as w8a8, w8a7 and w7a7; no bf16 kernels yet",
-        "devices": "cpu; there are no CUDA kernels yet",
+        "devices": "cpu; the CUDA half compiles, and has not run on a GPU yet",
+        "nvcc": found["cuda"]["nvcc"] or "none",
+        "CUDA library": found["cuda"]["library"] or "not built yet: ahead by make kernels-cuda",
+        "missing for CUDA": "; ".join(found["cuda"]["lacking"]) or "nothing",
     }
     return lines | ({"not used yet": f"{more}, which this processor has"} if more else {})

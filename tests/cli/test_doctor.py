@@ -146,6 +146,22 @@ def test_the_kernels_say_what_they_run_and_what_they_leave_unused(tmp_path):
     assert lines["library"].startswith("not built yet")
 
 
+def test_the_kernels_say_what_cuda_lacks_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("pytest_perfq.device.gpu.gpu_present", lambda: False)
+    monkeypatch.setattr("pytest_perfq.kernels.cuda_toolkit.torch_cuda", lambda: None)
+    monkeypatch.setattr("pytest_perfq.kernels.cuda_toolkit.DEFAULT_HOME", tmp_path)
+    monkeypatch.setattr("shutil.which", lambda name, **where: None if name == "nvcc" else f"/usr/bin/{name}")
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    lines = kernels.described(kernels.facts(tmp_path))
+    no_nvcc = (
+        f"the native CUDA kernels need nvcc, which is neither on the path nor in {tmp_path}/bin, and CUDA_HOME is not set; "
+        "install the CUDA toolkit or name its folder in CUDA_HOME"
+    )
+    assert lines["missing for CUDA"] == f"no GPU; this torch is a CPU build; {no_nvcc}" and lines["nvcc"] == "none"
+    assert lines["devices"] == "cpu; the CUDA half compiles, and has not run on a GPU yet"
+    assert lines["CUDA library"] == "not built yet: ahead by make kernels-cuda"
+
+
 def test_without_a_compiler_the_kernels_say_so(command, known, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     status, output, _ = command("doctor")

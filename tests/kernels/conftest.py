@@ -9,7 +9,8 @@ import pytest
 import torch
 from emulated import load as load_emulated
 
-from pytest_perfq.kernels import ops, toolchain
+from pytest_perfq.errors import KernelsUnavailable
+from pytest_perfq.kernels import build_cuda, cuda_toolkit, ops, toolchain
 
 CACHE = Path(os.environ.get("PERFQ_CACHE") or Path(__file__).resolve().parents[2] / ".perfq" / "cache")
 
@@ -65,3 +66,14 @@ def order(request, monkeypatch):
     """Threads of a block run first to last, and last to first: a missing barrier gives another result in one of them."""
     monkeypatch.setenv("PERFQ_EMULATED_ORDER", request.param)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def cuda_library():
+    """The CUDA library for every architecture built ahead, from the cache or compiled. No nvcc is a reason to skip."""
+    try:
+        cuda_toolkit.toolkit()
+    except KernelsUnavailable as error:
+        pytest.skip(str(error))
+    made_from = build_cuda.recipe_cuda([divmod(one, 10) for one in build_cuda.AHEAD])
+    return build_cuda.cuda_library(CACHE, print, made_from)
