@@ -89,6 +89,16 @@ def test_the_tile_makes_no_difference_where_sums_are_exact(emulated):
         assert torch.equal(emulated.linear_fused(x, matrix, None, "none", tile), exact)
 
 
+def test_a_row_depends_neither_on_its_batch_nor_on_the_tile(emulated):
+    """To the last bit: every tile sums the depth in one order."""
+    x, matrix, bias = floats(70, 200, 41, torch.float16)
+    whole = emulated.linear_fused(x, matrix, bias, "gelu")
+    for tile in TILES:
+        assert torch.equal(emulated.linear_fused(x, matrix, bias, "gelu", tile), whole)
+    for row in (0, 33, 69):
+        assert torch.equal(emulated.linear_fused(x[row : row + 1], matrix, bias, "gelu")[0], whole[row])
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_nan_in_a_row_is_nan_in_that_row_alone(emulated, dtype, bad):
