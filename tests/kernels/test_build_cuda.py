@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_perfq.errors import KernelsUnavailable
-from pytest_perfq.kernels import ahead_cuda, build_cuda, complaints, cuda_toolkit, ptxas
+from pytest_perfq.kernels import ahead_cuda, build_cuda, cuda_toolkit
 
 TREE = {
     "csrc/names.h": "",
@@ -38,20 +38,6 @@ SPILLING = """
       for (int i = 0; i < 64; ++i) y[i * 32 + threadIdx.x] = held[63 - i] * held[(i * 7) % 64];
     }
     """
-RECORDED = """
-ptxas info    : 0 bytes gmem
-ptxas info    : Compiling entry function '_ZN5perfq4cuda45_GLOBAL__N__33a38046_12_layernorm_cu_67598a6c13add_layernormIfiEEvf' for 'sm_75'
-ptxas info    : Function properties for _ZN5perfq4cuda45_GLOBAL__N__33a38046_12_layernorm_cu_67598a6c13add_layernormIfiEEvf
-    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
-ptxas info    : Used 99 registers, used 1 barriers, 488 bytes cmem[0]
-ptxas info    : Compile time = 1863.397 ms
-ptxas info    : 0 bytes gmem
-ptxas info    : Compiling entry function 'wide' for 'sm_90'
-ptxas info    : Function properties for wide
-    16520 bytes stack frame, 34940 bytes spill stores, 53292 bytes spill loads
-ptxas info    : Used 64 registers, used 1 barriers, 16520 bytes cumulative stack size, 128 bytes smem
-ptxas info    : Compile time = 3171.113 ms
-""".splitlines()  # nvcc 13.0
 BUILDER = """
 import sys
 from pathlib import Path
@@ -60,7 +46,6 @@ from pytest_perfq.kernels import build_cuda
 made_from = replace(build_cuda.recipe_cuda([(9, 0)], Path(sys.argv[1])), links=())
 print(build_cuda.cuda_library(Path(sys.argv[2]), print, made_from))
 """
-TOOLS = cuda_toolkit.Toolkit("/opt/cuda/bin/nvcc", "release 13.0", ("g++",), "g++ 99")
 
 
 def lacking():
@@ -223,111 +208,6 @@ def test_sources_that_change_meanwhile_make_no_library(tree, tmp_path):
 def test_a_library_that_does_not_link_is_one_sentence(tree, tmp_path):
     line = refused(tmp_path, tree(links=("-lperfq_no_such_thing",)))
     assert line.startswith("the native CUDA kernels cannot be built: perfq_kernels_cuda.so: ") and "perfq_no_such_thing" in line
-
-
-def test_no_nvcc_says_where_it_was_looked_for(tree, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(cuda_toolkit, "DEFAULT_HOME", tmp_path / "usual")
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
-    line = (
-        f"the native CUDA kernels need nvcc, which is neither on the path nor in {tmp_path}/home/bin nor in {tmp_path}/usual/bin; "
-        "install the CUDA toolkit or name its folder in CUDA_HOME"
-    )
-    assert refused(tmp_path, tree()) == line
-    monkeypatch.delenv("CUDA_HOME")
-    assert f"in {tmp_path}/usual/bin, and CUDA_HOME is not set; " in refused(tmp_path, tree())
-
-
-@pytest.mark.parametrize("place", ["path", "home", "usual"])
-def test_nvcc_is_found_in_three_places(place, tmp_path, monkeypatch):
-    file = tmp_path / place / "bin" / "nvcc"
-    file.parent.mkdir(parents=True)
-    file.write_text("#!/bin/sh\nexit 3\n")
-    file.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "path" / "bin"))
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cuda_toolkit, "DEFAULT_HOME", tmp_path / "usual")
-    assert cuda_toolkit.nvcc() == str(file)
-
-
-def test_an_nvcc_that_is_none_is_one_sentence(tmp_path, monkeypatch):
-    file = tmp_path / "nvcc"
-    file.write_text("#!/bin/sh\nexit 3\n")
-    file.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(KernelsUnavailable) as caught:
-        cuda_toolkit.toolkit()
-    assert str(caught.value) == (
-        f"'{file}' does not say which nvcc it is (--version: exit status 3); "
-        "put another on the path or name the toolkit's folder in CUDA_HOME"
-    )
-
-
-@pytest.mark.parametrize(
-    ("said", "sentence"),
-    [
-        (
-            "crt/host_config.h:131:2: error: #error -- unsupported GNU version! gcc versions later than 15 are not supported!",
-            "release 13.0 does not take g++ 99 as its host compiler (unsupported GNU version! gcc versions later than 15 are not "
-            "supported!); name an older one in CXX",
-        ),
-        (
-            "cuda/x.cu:1:10: fatal error: cuda_fp16.h: No such file or directory",
-            "the CUDA toolkit of /opt/cuda/bin/nvcc lacks cuda_fp16.h; install the whole toolkit or name another's folder in "
-            "CUDA_HOME",
-        ),
-        (
-            "sh: 1: cicc: not found",
-            "the CUDA toolkit of /opt/cuda/bin/nvcc lacks cicc; install the whole toolkit or name another's folder in CUDA_HOME",
-        ),
-        (
-            "/usr/bin/ld: cannot find -lcudart_static: No such file or directory",
-            "the CUDA toolkit of /opt/cuda/bin/nvcc lacks cudart_static; install the whole toolkit or name another's folder in "
-            "CUDA_HOME",
-        ),
-        (
-            "nvcc fatal   : Unsupported gpu architecture 'compute_70'",
-            "x.cu: nvcc fatal   : Unsupported gpu architecture 'compute_70'; this was release 13.0 with g++ 99",
-        ),
-    ],
-)
-def test_what_is_missing_or_unsupported_is_one_sentence(said, sentence):
-    line = complaints.complaint("x.cu", ["a note", said], TOOLS, linking=False)
-    assert line == f"the native CUDA kernels cannot be built: {sentence}"
-
-
-@pytest.mark.parametrize(
-    ("host", "told"),
-    [
-        (("g++",), ["-ccbin", "g++"]),
-        (("ccache", "g++"), ["-ccbin", "g++"]),
-        (("g++", "-m64"), ["-ccbin", "g++", "-Xcompiler", "-m64"]),
-    ],
-)
-def test_nvcc_is_told_one_host_compiler(host, told):
-    assert cuda_toolkit.host_arguments(host) == told
-
-
-@pytest.mark.parametrize(("line", "version"), [("cuda: Optional[str] = None", None), ("cuda: Optional[str] = '13.0'", "13.0")])
-def test_torch_says_which_cuda_it_has(line, version, tmp_path, monkeypatch):
-    (tmp_path / "version.py").write_text(f"__version__ = '2.13.0'\ndebug = False\n{line}\n")
-    monkeypatch.setattr(cuda_toolkit, "torch_package", lambda: ("2.13.0", tmp_path))
-    assert cuda_toolkit.torch_cuda() == version
-
-
-def test_what_ptxas_says_is_read():
-    found = ptxas.usages(RECORDED)
-    assert [(u.architecture, u.registers, u.shared_bytes, u.spill_stores_bytes, u.spill_loads_bytes) for u in found] == [
-        (75, 99, 0, 0, 0),
-        (90, 64, 128, 34940, 53292),
-    ]
-    assert [u.spills for u in found] == [False, True] and found[1].kernel == "wide"
-    assert ptxas.table(found)[1] == "wide: registers 64 on sm_90; 128 bytes of static shared memory; spills on 1 architectures"
-
-
-def test_what_ptxas_leaves_unsaid_is_an_error():
-    with pytest.raises(ValueError, match=r"^ptxas does not tell the registers and spills of a kernel; it says "):
-        ptxas.usages(RECORDED[:3])
 
 
 def test_a_library_that_does_not_load_is_one_sentence(kernels, tmp_path):
