@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from conftest import CACHE
 
 from pytest_perfq.errors import KernelsUnavailable
 from pytest_perfq.kernels import ahead_cuda, build_cuda, cuda_toolkit
@@ -45,6 +46,14 @@ from dataclasses import replace
 from pytest_perfq.kernels import build_cuda
 made_from = replace(build_cuda.recipe_cuda([(9, 0)], Path(sys.argv[1])), links=())
 print(build_cuda.cuda_library(Path(sys.argv[2]), print, made_from))
+"""
+
+
+LOADER = """
+import sys
+from pathlib import Path
+from pytest_perfq.kernels import ahead_cuda
+print(*ahead_cuda.loaded(Path(sys.argv[1]), Path(sys.argv[2])))
 """
 
 
@@ -93,12 +102,8 @@ def test_the_real_sources_compile_for_every_architecture_and_nothing_spills(cuda
 
 
 def test_the_real_library_loads_on_this_torch_beside_the_cpu_library(cuda_library, kernels):
-    code = (
-        "import sys; from pathlib import Path; from pytest_perfq.kernels import ahead_cuda;"
-        "print(*ahead_cuda.loaded(Path(sys.argv[1]), Path(sys.argv[2])))"
-    )
     cache = str(cuda_library.parents[2])
-    done = subprocess.run([sys.executable, "-c", code, cache, str(cuda_library)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", LOADER, cache, str(cuda_library)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "perfq::add_layernorm" in done.stdout.split()
 
@@ -215,3 +220,21 @@ def test_a_library_that_does_not_load_is_one_sentence(kernels, tmp_path):
     broken.write_bytes(b"no library")
     with pytest.raises(KernelsUnavailable, match=r"^the native CUDA kernels were built and cannot be loaded: .*; remove "):
         ahead_cuda.loaded(tmp_path, broken)
+
+
+UNNAMED = """
+    #include <torch/csrc/stable/library.h>
+    #include <torch/csrc/stable/tensor.h>
+    torch::stable::Tensor same(torch::stable::Tensor x) { return x; }
+    STABLE_TORCH_LIBRARY_IMPL(perfq, CUDA, m) { m.impl("in_no_schema", TORCH_BOX(&same)); }
+    """
+
+
+@needs_nvcc
+def test_an_implementation_of_no_schema_is_one_sentence(kernels, tree, tmp_path):
+    links = build_cuda.recipe_cuda([(9, 0)]).links
+    path = build_cuda.cuda_library(tmp_path / "cache", print, tree([(9, 0)], "cuda/bindings.cpp", UNNAMED, links=links))
+    done = subprocess.run([sys.executable, "-c", LOADER, str(CACHE), str(path)], capture_output=True, text=True)
+    assert "KernelsUnavailable: the native CUDA kernels implement what no schema names: " in done.stderr, done.stderr
+    assert "perfq::in_no_schema" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].endswith("; add it to csrc/schema.cpp")
