@@ -25,6 +25,7 @@ struct Lane {
   State state;
   bool started;
   int parity;
+  std::pair<const char*, unsigned> barrier;  // file and line of the one it waits at
   dim3 thread;
   jmp_buf at;
   ucontext_t start;
@@ -73,13 +74,12 @@ std::string where() {
 // Lets go whoever has been waited for. False: nobody, which is the end or an error.
 bool release() {
   bool any = false;
-  size_t at_block = 0, done = 0;
+  size_t done = 0;
   for (size_t first = 0; first < lanes.size(); first += kLanes) {
     size_t met = 0, gone = 0, here = std::min<size_t>(kLanes, lanes.size() - first);
     for (size_t one = first; one < first + here; ++one) {
       met += lanes[one].state == State::kAtWarp;
       gone += lanes[one].state == State::kDone;
-      at_block += lanes[one].state == State::kAtBlock;
     }
     done += gone;
     if (met == 0) continue;
@@ -91,12 +91,16 @@ bool release() {
     any = true;
   }
   if (any || done == lanes.size()) return any;
-  if (at_block + done < lanes.size()) {
-    error = "threads wait for each other at different barriers" + where();
-    return false;
-  }
+  const Lane* first = nullptr;  // all that are left wait at a barrier
   for (Lane& lane : lanes) {
-    if (lane.state == State::kAtBlock) lane.state = State::kReady;
+    if (lane.state != State::kAtBlock) continue;
+    if (!first) first = &lane;
+    if (lane.barrier != first->barrier) {
+      error = "threads wait for each other at different barriers, in lines " + std::to_string(first->barrier.second) + " and " +
+              std::to_string(lane.barrier.second) + "," + where();
+      return false;
+    }
+    lane.state = State::kReady;
   }
   return true;
 }
@@ -160,7 +164,10 @@ unsigned char* shared() {
   return memory.data() + (16 - address % 16) % 16;
 }
 
-void block_barrier() { pause(State::kAtBlock); }
+void block_barrier(const std::source_location& at) {
+  current->barrier = {at.file_name(), at.line()};
+  pause(State::kAtBlock);
+}
 
 int lane_of_warp() { return static_cast<int>((current - lanes.data()) % kLanes); }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <source_location>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -42,7 +43,8 @@ int launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void(
 const char* last_error();
 
 unsigned char* shared();
-void block_barrier();
+// A barrier is known by where it stands in the source: threads that wait at two are not together.
+void block_barrier(const std::source_location& at);
 // Leaves `bytes` of this lane for the others, and returns the slots of all 32 lanes, kSlotBytes apart, good until the
 // second next call.
 const unsigned char* meet(const void* given, size_t bytes);
@@ -74,7 +76,7 @@ float f8_value(uint8_t bits);
 #define PERFQ_ALLOW_SHARED(kernel, bytes) ((void)(bytes), 0)
 #define PERFQ_SHARED(name) unsigned char* const name = emulation::shared()
 
-inline void __syncthreads() { emulation::block_barrier(); }
+inline void __syncthreads(std::source_location at = std::source_location::current()) { emulation::block_barrier(at); }
 inline void __syncwarp(unsigned = 0xffffffffu) { emulation::meet(nullptr, 0); }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask) { return emulation::from_lane(value, emulation::lane_of_warp() ^ mask); }
 template <class T> T __shfl_sync(unsigned, T value, int source) { return emulation::from_lane(value, source); }
