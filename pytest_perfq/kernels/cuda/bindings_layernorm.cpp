@@ -3,7 +3,7 @@
 #include <tuple>
 
 #include "../csrc/names.h"
-#include "tensors.h"
+#include "places.h"
 
 namespace perfq::cuda {
 namespace {
@@ -32,7 +32,7 @@ struct Call {
         bias(op, "bias", bias_, 1, scalar) {
     agree(op, "x has rows:", x.size(0), "residual", residual.size(0));
     agree(op, "x has features:", x.size(1), "residual", residual.size(1));
-    if (size() < 1 || size() > 8192) refuse(op, "x has ", size(), " features; 1 to 8192 are run");
+    check_features(op, "x", size());
     if (linear_bias) linear_bias->long_as("x has features:", size());
     weight.long_as("x has features:", size());
     bias.long_as("x has features:", size());
@@ -90,8 +90,8 @@ Tensor add_layernorm_restore(const Tensor& x, const Tensor& residual, std::optio
   Call call(op, x, residual, linear_bias, weight, bias, eps);
   const Operand places(op, "index", index, 1, ScalarType::Int);
   places.long_as("x has rows:", call.rows());
-  if (batch < 0 || seq < 0) refuse(op, "batch is ", batch, " and seq ", seq, "; neither can be negative");
-  Tensor y = zeros_beside(x, {batch, seq, call.size()}, x.scalar_type());
+  check_batch(op, batch, seq);
+  Tensor y = make_beside(x, {batch, seq, call.size()}, x.scalar_type());
   call.arguments.y = y.mutable_data_ptr();
   call.arguments.index = places.as<int32_t>();
   call.arguments.places = batch * seq;

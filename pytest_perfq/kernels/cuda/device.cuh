@@ -122,7 +122,8 @@ __device__ __forceinline__ float activate(float x, Activation how) {
 
 // round(x / scale) + zero within 0..levels, ties to even. x is a number.
 __device__ __forceinline__ uint8_t to_levels(float x, float inverse_scale, int32_t zero, int32_t levels) {
-  const int32_t level = __float2int_rn(x * inverse_scale) + zero;
+  constexpr float kFar = 1e6f;  // beyond every level, and far from where an int ends
+  const int32_t level = __float2int_rn(fminf(fmaxf(x * inverse_scale, -kFar), kFar)) + zero;
   return static_cast<uint8_t>(min(max(level, 0), levels));
 }
 

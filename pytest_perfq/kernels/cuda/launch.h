@@ -7,6 +7,10 @@
 // Float tensors of one call share a type: f32, f16 or bf16; sums are float. index and cu_seqlens are as in csrc/schema.cpp, and
 // here may have a tail: rows behind cu_seqlens' last belong to no sequence, and their index is -1. embed_layernorm and attention
 // make them zeros, and nothing takes them to another row; so one captured graph serves any number of tokens up to its own.
+//
+// The CPU's ops refuse by value what only the GPU knows here, and nobody waits for it. Such a value shows in the output as NaN:
+// ids outside their table and places outside the batch in their row, and a mask of more tokens than were promised in all rows.
+// That index rises, that cu_seqlens does and ends within the tokens, and that scales are positive, is believed.
 #pragma once
 
 #include <cstdint>
@@ -18,17 +22,20 @@ enum class Pooling : int32_t { kCls, kMean, kMax };
 // As torch has them, in float: kGelu by erf, kGeluTanh by tanh.
 enum class Activation : int32_t { kNone, kRelu, kTanh, kGelu, kGeluTanh };
 
+// In place of a place in index: behind the last token; and everywhere, where the mask has more than `tokens`.
+constexpr int32_t kNoPlace = -1, kSpoilt = -2;
+
 struct PackTokens {
   const int64_t* mask;  // [batch, seq]
-  int32_t* cu_seqlens;  // [batch + 1]
-  int32_t* index;       // [tokens], -1 behind the mask's last token
+  int32_t* cu_seqlens;  // [batch + 1], none larger than `tokens`
+  int32_t* index;       // [tokens]
   int64_t batch, seq, tokens;
 };
 
 struct Restore {
   const void* x;         // [tokens, size]
   const int32_t* index;  // [tokens]
-  void* y;               // [places, size]
+  void* y;               // [places, size]; all of it is written
   int64_t tokens, places, size;
   Type type;
 };
@@ -48,7 +55,7 @@ struct EmbedLayerNorm {
   const int32_t* index;                       // [rows]
   const void *word, *position, *token_type, *weight, *bias;  // token_type may be null
   void* y;                                    // [rows, size]
-  int64_t rows, seq, size, words, positions, types;
+  int64_t rows, places, seq, size, words, positions, types;   // places: batch * seq
   float eps;
   Type type;
 };
@@ -69,10 +76,10 @@ struct RowF8 {
 struct AddLayerNorm {
   const void *x, *residual, *linear_bias, *weight, *bias;  // linear_bias may be null
   void* y;                // [rows, size], or with index [places, size]
-  const int32_t* index;   // [rows], or null: row r goes to place index[r], and no other place is written
+  const int32_t* index;   // [rows], or null: row r goes to place index[r], and the other places become zeros
   RowLevels levels;
   RowF8 f8;
-  int64_t rows, places, size;
+  int64_t rows, places, size;  // without index there are as many places as rows
   float eps;
   Type type;
 };
@@ -114,16 +121,15 @@ struct Quantize {  // by one scale a tensor
 };
 
 struct Dequantize {
-  const uint8_t* q;
-  void* y;
+  const uint8_t* q;  // [count]
+  float* y;          // [count]
   Levels as;
   int64_t count;
-  Type type;
 };
 
 struct AbsMax {        // of every column of x, into `most`, which holds what was found so far (or zeros)
   const void* x;       // [rows, size]
-  float* most;         // [size]
+  float* most;         // [size]; NaN where a column has one
   int64_t rows, size;
   Type type;
 };
