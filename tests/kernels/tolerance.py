@@ -6,6 +6,8 @@ absolute; RELATIVE is added for values that are larger.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from pytest_perfq.kernels import reference
@@ -87,3 +89,26 @@ def rounded(actual: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype, al
     assert actual.dtype == dtype
     slack = allowed + (HALF_STEP[dtype] * 1.01) * expected.abs() + SMALLEST[dtype]
     close(actual.float(), expected, slack)
+
+
+def rounded_weights(
+    qkv: torch.Tensor, cu_seqlens: torch.Tensor, heads: int, scale: float, expected: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    """How far attention may be from `expected`, the oracle's in float64, where tensor cores take the weights as dtype: each is
+    off by half a step of itself, and their sum is that of the rounded ones, so what is left are the values' distances from
+    their mean, weighed. Between levels that is at most 2^-11 of 255 levels of qkv, an eighth, and mostly a tenth of that."""
+    if dtype == torch.float32:
+        return torch.zeros_like(expected)
+    distances = torch.zeros_like(expected)
+    hidden = expected.shape[1]
+    for begin, end in itertools.pairwise(cu_seqlens.tolist()):
+        if begin == end:
+            continue
+        queries, keys, values = qkv[begin:end].view(-1, 3, heads, hidden // heads).permute(1, 2, 0, 3)
+        weights = torch.softmax(scale * queries @ keys.transpose(1, 2), dim=-1)  # [heads, L, L]
+        means = expected[begin:end].view(-1, heads, hidden // heads).transpose(0, 1)
+        # From a weight's smallest step on, a constant share of the largest one.
+        error = HALF_STEP[dtype] * weights + SMALLEST[dtype] / 2 * weights.amax(-1, keepdim=True)
+        apart = (values[:, None] - means[:, :, None]).abs()  # [heads, L, L, D]
+        distances[begin:end] = (error[..., None] * apart).sum(2).transpose(0, 1).reshape(-1, hidden)
+    return distances
