@@ -195,6 +195,13 @@ def test_new_and_missing_cases_are_findings():
     pairs = pairs_of([latency(0), latency(1)], [latency(1), latency(2)])
     found = judge_suite(pairs, against=True)
     assert found[latency(0).case.id].findings[-1].note == "new: not in the baseline"
+    slow = Limit("max_slowdown", 0.1, None, "budget 1")
+    for against, note in (
+        (True, "it is not in the baseline; save a new one"),
+        (False, "no baseline to hold it against; give one with --perf-against"),
+    ):
+        promised = judge_suite({"x": Pair(latency(0), (slow,), None)}, against=against)["x"].findings[0]
+        assert (promised.rule, promised.status, promised.note) == ("max_slowdown", "unmeasured", note)
     assert found[latency(0).case.id].status == "pass"
     assert found[latency(2).case.id].status == "invalid"
     subset = judge_suite(pairs, against=True, subset=True)

@@ -53,7 +53,7 @@ def test_a_slower_model_is_named(house):
     wait.write_text("2")
     options = ("--perf-visits=4", "--perf-time=300ms", "--perf-passes=0", "-p", "no:randomly")
     assert house.run(*options, "--perf-save=baselines/fast", quick=False).ret == 0
-    wait.write_text("6")
+    wait.write_text("12")
     assert house.run(*options, "--perf-save=baselines/slow", quick=False).ret == 0
     code, text = house.perfq("compare", "baselines/fast", "baselines/slow")
     assert code == 1 and "slow@cpu/fp32/b1/s8" in text and "regressed" in text.lower(), text

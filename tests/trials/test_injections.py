@@ -95,7 +95,7 @@ def test_a_lower_level_of_graph_optimization_is_found_and_named(project, command
 
 def test_one_thread_fewer_is_found(project, command, few):
     """Of the model's own, whose work is to wait: that takes as long on a busy machine."""
-    project.suite(f"{FEATHER}, batch_size=8")
+    project.suite(f"{FEATHER}, batch_size=4")
     project.write(layers=WAITING.format(threads=2))
     project.commit("two threads")
     project.write(layers=WAITING.format(threads=1))
@@ -103,7 +103,7 @@ def test_one_thread_fewer_is_found(project, command, few):
     status, output, errors = command("ab", "HEAD~", "HEAD", "test_it.py", "--threads", 1, "--format", "json")
     assert status == 1, output + errors
     _, found = finding(output)
-    # Eight waits one after the other, and no longer two by two.
+    # Four waits one after the other, and no longer two by two.
     assert (found["rule"], found["status"]) == ("slowdown", "regressed") and 0.6 < found["observed"] < 1.2
     assert found["note"].endswith("; not explained: programs of backend plume cannot be profiled")
 
