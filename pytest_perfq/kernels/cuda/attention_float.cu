@@ -98,7 +98,7 @@ __device__ __forceinline__ void score(float (&scores)[kPerThread][kPerThread], c
   }
 }
 
-// Scores become weights 2^(score - top), left in `weights` for the other lanes of the row.
+// Scores become weights 2^(score - top), left in `weights` for the other lanes of the row, behind the next barrier.
 template <class S>
 __device__ __forceinline__ void soften(const float (&scores)[kPerThread][kPerThread], Sums<S>& sums, float* weights,
                                        int count) {
@@ -126,7 +126,6 @@ __device__ __forceinline__ void soften(const float (&scores)[kPerThread][kPerThr
       weights[4 * i * kWeightStep + lane() % 8 + 8 * j] = weight;
     }
   }
-  __syncwarp();
 }
 
 template <class S>

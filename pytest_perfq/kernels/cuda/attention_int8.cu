@@ -16,20 +16,21 @@ struct Widened {
   const uint8_t* rows;
   int stride, part;
   int size;
-  uint32_t offset, empty;  // 1024 and the zero as f16, twice; the zero as a byte, four times
+  uint32_t offset;           // 1024 and the zero as f16, twice
   Eight held[2][S::kShare];  // keys, values
 
   __device__ __forceinline__ uint32_t query(int row, int column) const {
     return widen(*reinterpret_cast<const uint16_t*>(rows + int64_t{row} * stride + column), false, offset);
   }
 
+  // Places behind the last key and the last value hold any number: their weights, and the queries there, are zero.
   __device__ __forceinline__ void begin(f16*, int key, int keys) {
     const int row = static_cast<int>(threadIdx.x) / S::kUnits, unit = static_cast<int>(threadIdx.x) % S::kUnits;
     const uint8_t* from = rows + int64_t{key + row} * stride + part + 8 * unit;
 #pragma unroll
     for (int one = 0; one < S::kShare; ++one) {
       const bool there = key + row + one * S::kApart < keys && 8 * unit < size;
-      held[0][one] = held[1][one] = {empty, empty};
+      held[0][one] = held[1][one] = {};
       if (there) {
         held[0][one] = *reinterpret_cast<const Eight*>(from);
         held[1][one] = *reinterpret_cast<const Eight*>(from + part);
@@ -72,7 +73,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks - 1) attention_int8(At
   const uint32_t offset = zero * 0x10001u + kThousands;        // f16 between 1024 and 2048 count by ones
   const float step = *a.in_as.scale;
   const uint8_t* rows = a.qkv + int64_t{work.first} * 3 * part + work.head * size;
-  Widened<S> source{rows, 3 * part, part, size, offset, zero * 0x1010101u, {}};
+  Widened<S> source{rows, 3 * part, part, size, offset, {}};
   attend<f16, S>(work, source, ToLevels{a, work, step / *a.out_as.scale}, a.scale * step * step, shared);
 }
 
