@@ -157,3 +157,68 @@ def quantize(x: Tensor, scale: Tensor, zero: Tensor, levels: int) -> Tensor:
 
 def dequantize(x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     return _perfq.dequantize(x, scale, zero)
+
+
+def add_layernorm_levels(
+    x: Tensor, residual: Tensor, linear_bias: Tensor | None, weight: Tensor, bias: Tensor, eps: float, levels: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    y, q, scale, zero = _perfq.add_layernorm_levels(x, residual, linear_bias, weight, bias, eps, levels)
+    return y, q, scale, zero
+
+
+def add_layernorm_f8(
+    x: Tensor, residual: Tensor, linear_bias: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    y, q, scale = _perfq.add_layernorm_f8(x, residual, linear_bias, weight, bias, eps)
+    return y, q, scale
+
+
+def add_layernorm_restore(
+    x: Tensor,
+    residual: Tensor,
+    linear_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    index: Tensor,
+    batch: int,
+    seq: int,
+) -> Tensor:
+    return _perfq.add_layernorm_restore(x, residual, linear_bias, weight, bias, eps, index, batch, seq)
+
+
+def bias_activation(x: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    return _perfq.bias_activation(x, bias, activation)
+
+
+def bias_activation_levels(x: Tensor, bias: Tensor | None, activation: str, levels: int) -> tuple[Tensor, Tensor, Tensor]:
+    q, scale, zero = _perfq.bias_activation_levels(x, bias, activation, levels)
+    return q, scale, zero
+
+
+def bias_activation_f8(x: Tensor, bias: Tensor | None, activation: str) -> tuple[Tensor, Tensor]:
+    q, scale = _perfq.bias_activation_f8(x, bias, activation)
+    return q, scale
+
+
+def linear_fused(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, tile: int = 0) -> Tensor:
+    return _perfq.linear_fused(x, weight, bias, activation, tile)
+
+
+def linear_levels(
+    q: Tensor,
+    scale: Tensor,
+    zero: Tensor,
+    weight: Tensor,
+    weight_scale: Tensor,
+    weight_sum: Tensor,
+    bias: Tensor | None,
+    activation: str,
+    dtype: torch.dtype,
+    tile: int = 0,
+) -> Tensor:
+    return _perfq.linear_levels(q, scale, zero, weight, weight_scale, weight_sum, bias, activation, dtype, tile)
+
+
+def absmax(most: Tensor, x: Tensor) -> None:
+    _perfq.absmax(most, x)

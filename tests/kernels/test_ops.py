@@ -1,5 +1,6 @@
 """What holds for every op: the schema is whole, torch can trace it, and neither threads nor strides change an answer."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -23,12 +24,32 @@ def flat(output):
     return list(output) if isinstance(output, tuple) else [output]
 
 
+# Ops of a GPU alone: what they compute is several ops on a CPU, which has none of them. Their calls are those of their kernels'
+# own tests, on the emulation.
+GPU_ONLY = {
+    *("add_layernorm_levels", "add_layernorm_f8", "add_layernorm_restore", "bias_activation", "bias_activation_levels"),
+    *("bias_activation_f8", "linear_fused", "linear_levels", "absmax"),
+}
+
+
 def test_every_op_of_the_schema_has_a_function_a_fake_and_a_call(kernels):
     named = set(re.findall(r'"(\w+)\(', (build.SOURCES / "csrc" / "schema.cpp").read_text()))
-    assert len(named) == 16 and named == {name.split()[0] for name in NAMES} | {"select_isa"}
+    called = {name.split()[0] for name in NAMES}
+    assert len(named) == 25 and named == called | GPU_ONLY | {"select_isa"} and not called & GPU_ONLY
     assert named == {fake.__name__ for fake in FAKES} | {"select_isa"}
     assert all(callable(getattr(ops, name)) for name in named)
     assert list(calls(kernels)) == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(GPU_ONLY))
+def test_the_typed_function_of_a_gpus_op_takes_what_the_schema_says_and_a_cpu_refuses_it(name, kernels):
+    """In the schema's names and order; and no tensor of a CPU finds a kernel, which would be a silent other way to compute."""
+    schema = op(name).default._schema
+    assert list(inspect.signature(getattr(ops, name)).parameters) == [argument.name for argument in schema.arguments]
+    samples = {"Tensor": normal(2, 2), "Optional[Tensor]": None, "float": 1e-12, "int": 255, "str": "none"}
+    arguments = [samples.get(str(argument.type), 1) for argument in schema.arguments]
+    with pytest.raises(NotImplementedError, match=f"perfq::{name}"):
+        op(name)(*arguments)
 
 
 @pytest.mark.parametrize("name", NAMES)
