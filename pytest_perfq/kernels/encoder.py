@@ -120,9 +120,8 @@ class Encoder:
 
     def layer(self, x: Tensor, layer: PackedLayer, layout: Layout) -> Tensor:
         """Attention and feed-forward, each added to its input and normalized; the residual in floating point."""
-        size = self.weights.head_size
         qkv = self.linear(x, layer.qkv)  # [T, H] -> [T, 3H]
-        context = self.ops.varlen_attention(qkv, layout.cu_seqlens, self.weights.heads, size**-0.5)  # [T, 3H] -> [T, H]
+        context = self.attention(qkv, layout)  # [T, 3H] -> [T, H]
         middle = self.add_norm(self.reduce(self.linear(context, layer.out)), x, layer.attention_norm)  # [T, H]
         inner = self.linear(middle, layer.up)  # [T, H] -> [T, I]
         return self.add_norm(self.reduce(self.linear(inner, layer.down)), middle, layer.output_norm)  # [T, I] -> [T, H]
@@ -146,6 +145,10 @@ class Encoder:
         inner = self.linear(middle, layer.up)  # [T, H] -> [T, I]
         return add_norm(self.linear(inner, layer.down), middle, layer.output_norm, ("down", "middle", "output"))  # [T, H]
 
+    def attention(self, qkv: Tensor, layout: Layout) -> Tensor:
+        """Each token sees the tokens of its own sequence. [T, 3H] -> [T, H]."""
+        return self.ops.varlen_attention(qkv, layout.cu_seqlens, self.weights.heads, self.weights.head_size**-0.5)
+
     def linear(self, x: Tensor, linear: Linear) -> Tensor:
         """[T, K] -> [T, N]: x weight' + bias, and the linear's activation."""
         if linear.int8 is None:
@@ -168,7 +171,7 @@ class Encoder:
         assert head is not None
         last = self.weights.layers[-1].scales
         if last is not None:
-            x = self.ops.dequantize(x, last.output.scale, last.output.zero)
+            x = self.ops.dequantize(x, last.output.scale, last.output.zero).to(head.classifier.weight.dtype)
         if head.pooled:
             return self._sequence_logits(x, head, layout)
         return self.ops.restore_padding(self.linear(x, head.classifier), layout.index, layout.batch, layout.seq)

@@ -1,4 +1,4 @@
-"""Weights in the layouts that the operations read, in fp32 or INT8: what the encoder computes with.
+"""Weights in the layouts that the operations read, in floating point, INT8 or FP8: what the encoder computes with.
 
 `ops` is the namespace of operations of csrc/schema.cpp, or another with the same signatures. Knows neither the model the
 weights came from nor how calibration found a scale.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from pytest_perfq.kernels.bits import BITS, Bits
 from pytest_perfq.kernels.weights import Dense, Embeddings, Head, Layer, Norm, Weights
 
 QKV_PARTS = 3
+F8_LARGEST = 448.0  # of float8_e4m3fn
+# What a precision converts; bytes and float8 are as they were packed.
+HALVED = (torch.float32, torch.float64)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,13 @@ class Recipe:
     """How the linears of the layers compute. bits: a name of BITS, None for fp32. scales: one a layer where they were
     calibrated, None for scales per token at run time. int8_residual: FasterTransformer's second mode: everything between the
     linears is uint8 too, one weight scale a tensor; needs scales. Otherwise the first: the residual stays in floating point,
-    one weight scale an output channel."""
+    one weight scale an output channel. f8: weights and what they are multiplied with in float8_e4m3fn, a scale a row of
+    either; a GPU's, and without bits."""
 
     bits: str | None = None
     scales: tuple[LayerScales, ...] | None = None
     int8_residual: bool = False
+    f8: bool = False
 
 
 FP32 = Recipe()
@@ -71,13 +77,15 @@ class Int8:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A packed weight and what `linear` or, with int8, `linear_int8` needs beside it."""
+    """A packed weight and what `linear` or, with int8, `linear_int8` needs beside it. f8_scale [1, N]: of a weight that is
+    float8_e4m3fn [N, K]."""
 
     weight: Tensor
     bias: Tensor | None
     out_features: int
     activation: str
     int8: Int8 | None
+    f8_scale: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,25 @@ def pack(weights: Weights, ops: Any, recipe: Recipe = FP32) -> Packed:
     )  # fmt: skip
 
 
+def placed(tree: T, device: torch.device | None = None, dtype: torch.dtype | None = None) -> T:
+    """The tree with its tensors on `device`, and those that hold values in `dtype`: not the scales, which stay float32."""
+
+    def moved(value: Any, keep: bool) -> Any:
+        if isinstance(value, Tensor):
+            wanted = value.dtype if keep or value.dtype not in HALVED else dtype
+            return value.to(device=device, dtype=wanted)
+        if isinstance(value, tuple):
+            return tuple(moved(part, keep) for part in value)
+        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            return value
+        keep = keep or isinstance(value, (Scale, Int8))
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{name: moved(part, keep or name == "f8_scale") for name, part in fields.items()})
+
+    made: T = moved(tree, False)
+    return made
+
+
 def int16_weights(weight: Tensor, together: int) -> Tensor:
     """weight [N, K] int8 -> [N, groups]: the summed magnitudes of the weights whose products the kernel adds in one int16.
     Of each run of 2 * together along K these are the first two of every four, and the last two of every four."""
@@ -190,10 +217,20 @@ def int8_linear(
     return Linear(ops.pack_weight_int8(weight, bits), bias, dense.weight.shape[0], activation, int8)
 
 
+def f8_linear(dense: Dense, activation: str, late_bias: bool) -> Linear:
+    """A linear in float8_e4m3fn: each row of the weight by its largest magnitude."""
+    scale = dense.weight.abs().amax(dim=1) / F8_LARGEST
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale).float()
+    weight = (dense.weight / scale[:, None]).clamp(-F8_LARGEST, F8_LARGEST).to(torch.float8_e4m3fn)
+    return Linear(weight, None if late_bias else dense.bias, len(weight), activation, None, scale[None, :])
+
+
 def _layer(layer: Layer, ops: Any, recipe: Recipe, activation: str, scales: LayerScales | None) -> PackedLayer:
     late = not recipe.int8_residual
 
     def linear(dense: Dense, ends: str, activation: str = "none", late_bias: bool = False, parts: int = 1) -> Linear:
+        if recipe.f8:
+            return f8_linear(dense, activation, late_bias)
         if recipe.bits is None:
             return float_linear(dense, ops, activation, late_bias)
         takes, gives = (None if scales is None else getattr(scales, name) for name in ends.split())
