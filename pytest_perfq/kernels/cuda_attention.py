@@ -1,4 +1,4 @@
-"""Which attention a GPU runs: our own kernel, or torch.nn.attention.varlen's, by name. Never one under the name of the other."""
+"""Which attention a GPU runs, by name: our own kernel, or torch.nn.attention.varlen's; never one under the other's name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def found() -> Callable[..., Tensor] | None:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
-    return varlen_attn
+    varlen: Callable[..., Tensor] = varlen_attn
+    return varlen
 
 
 def lacking(dtype: torch.dtype, capability: tuple[int, int], varlen: Callable[..., Tensor] | None) -> str | None:

@@ -9,8 +9,8 @@
     [T, H], [T, H]   add_layernorm      [T, H]
 
 Seven launches, eight in float32, whose exact GELU no product has in its epilogue. With a scale a row (INT8 v1, FP8) the two
-add_layernorm and the activation leave rows in bytes, and the attention's output is made bytes by itself: nine. INT8 v2 has bytes
-between all operations: seven. Embeddings, head, and layers of one kind are encoder.py's.
+add_layernorm and the activation leave rows in bytes, and the attention's output is made bytes by itself: nine. INT8 v2 has
+bytes between all operations: seven. Embeddings, head, and layers of one kind are encoder.py's.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ByLevels:
 
 @dataclass(frozen=True, slots=True)
 class ByF8:
-    """float8_e4m3fn by each row's largest magnitude; products by torch._scaled_mm, whose output with a scale a row is bfloat16."""
+    """float8_e4m3fn by each row's largest magnitude; products by torch._scaled_mm, which gives bfloat16 with such scales."""
 
     ops: Any
 
@@ -96,7 +96,7 @@ class CudaEncoder(Encoder):
         return x
 
     def by_rows(self) -> ByRows | None:
-        """How the linears' bytes are made where each row has a scale of its own, None where they have no bytes or static ones."""
+        """How bytes with a scale a row are made for the linears; None where they take none, or have calibrated scales."""
         first = self.weights.layers[0].qkv
         if first.f8_scale is not None:
             return ByF8(self.ops)

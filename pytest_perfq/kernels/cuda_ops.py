@@ -1,4 +1,4 @@
-"""The operations as a GPU computes them: what encoder.py takes as `ops`. Products are torch's where they are best, the rest ours.
+"""The operations as a GPU computes them: what encoder.py takes as `ops`. Products are torch's or ours, the rest is ours.
 
 `kernels` is torch.ops.perfq, or another namespace of csrc/schema.cpp's ops. Weights are read as they are. Nothing waits for the
 GPU, so all of it can be captured in a CUDA graph. Knows no model.
@@ -38,7 +38,8 @@ class Problem(NamedTuple):
 def problem(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Problem:
     """The problem that this product is one of."""
     dtype = str(x.dtype).removeprefix("torch.")
-    return Problem(bucket(len(x)), *weight.shape, dtype, bias is not None, activation)
+    out, deep = weight.shape
+    return Problem(bucket(len(x)), out, deep, dtype, bias is not None, activation)
 
 
 @dataclass(frozen=True, slots=True)

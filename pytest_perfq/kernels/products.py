@@ -5,7 +5,7 @@
     epilogue    cuBLASLt with bias and activation in its epilogue: ReLU, and the GELU that is made of tanh
     fused       our own product on tensor cores with bias and activation in its epilogue; fused1 to fused3 by a given tile
 
-All give the same numbers but for rounding. TunableOp of torch is not among them: on NVIDIA's GPUs it knows cuBLAS's default alone.
+All give the same numbers but for rounding. torch's TunableOp is not among them: on NVIDIA's GPUs it knows the default alone.
 Knows no model and no clock.
 """
 
@@ -76,8 +76,8 @@ def serves(name: str, x: Tensor, bias: Tensor | None, activation: str) -> bool:
 
 
 def usual(x: Tensor, bias: Tensor | None, activation: str) -> str:
-    """The way that serves where nothing was timed: one launch wherever there is one. Our own product is expected to be slower than
-    cuBLASLt's on Hopper by about what an activation's own pass over memory costs, and elsewhere by less."""
+    """The way that serves where nothing was timed: one launch wherever there is one. Our own product is expected to be slower
+    than cuBLASLt's on Hopper by about what an activation's own pass over memory costs, and elsewhere by less."""
     if activation == "none":
         return "blas"
     return next((name for name in ("epilogue", "fused") if serves(name, x, bias, activation)), "blas")
