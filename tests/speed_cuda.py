@@ -27,7 +27,7 @@ from pytest_perfq.contracts import Model, Program, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.quantization import Quantization
 from pytest_perfq.core.spec import Spec
-from pytest_perfq.kernels import ops
+from pytest_perfq.kernels import cuda_ops
 from pytest_perfq.stopwatch import Clock, clock_for
 
 SHAPES = ((1, 32), (1, 128), (8, 128), (32, 384))
@@ -223,7 +223,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("this machine has no GPU that PyTorch can use; run it on one")
     gpu = torch.cuda.get_device_name()
-    ops.load(CACHE)
+    cuda_ops.load(CACHE, print)
     rows, missing = models(asked)
     found = [*figures(rows), *bandwidth(asked.rounds), *(gemms(asked.rounds) if asked.gemms else ())]
     print(f"\n{gpu}")
