@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from emulated import load as load_emulated
+from on_gpu import OnGpu
 
 from pytest_perfq.errors import KernelsUnavailable
-from pytest_perfq.kernels import build_cuda, cuda_toolkit, ops, toolchain
+from pytest_perfq.kernels import build_cuda, cuda_ops, cuda_toolkit, ops, toolchain
 
 CACHE = Path(os.environ.get("PERFQ_CACHE") or Path(__file__).resolve().parents[2] / ".perfq" / "cache")
 
@@ -53,11 +54,21 @@ def poisoned():
     torch.use_deterministic_algorithms(before)
 
 
+def pytest_generate_tests(metafunc):
+    """Where there is a GPU, tests of kernels that ask for the emulation run on it as well."""
+    families = "activation attention embedding layernorm linear padding pooling quantize".split()
+    if "emulated" in metafunc.fixturenames and torch.cuda.is_available():
+        also = ["gpu"] if metafunc.module.__name__.removeprefix("test_cuda_") in families else []
+        metafunc.parametrize("emulated", ["cpu", *also], indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def emulated():
-    """The ops of the CUDA kernels, emulated on the CPU."""
+def emulated(request):
+    """The ops of the CUDA kernels, emulated on the CPU, or on the GPU."""
     if reason := toolchain.unavailable():
         pytest.skip(reason)
+    if getattr(request, "param", "cpu") == "gpu":
+        return OnGpu(cuda_ops.load(CACHE))
     return load_emulated(CACHE)
 
 
