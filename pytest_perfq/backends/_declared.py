@@ -17,6 +17,7 @@ from pytest_perfq.kernels.bits import BITS, DEFAULT_BITS
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 DEFAULT_OPSET = 17  # attention, layer normalization and GELU fuse, and LayerNormalization is one node even where nothing does
 OLDEST_OPSET = 11  # the oldest that torch exports; the newest depends on its version
+ATTENTIONS = ("auto", "ours", "torch")
 INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 OPTIONS: dict[str, dict[str, Option]] = {
@@ -30,7 +31,11 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "provider": Option("", among=tuple(PROVIDERS)),
         "graph": Option(False),
     },
-    "native": {"bits": Option(DEFAULT_BITS, among=tuple(BITS))},
+    "native": {
+        "bits": Option(DEFAULT_BITS, among=tuple(BITS)),
+        "graph": Option(True),
+        "attention": Option("auto", among=ATTENTIONS),
+    },
 }
 # ONNX operator types that a backend can quantize at all, of those that quantize. ort: the registries of onnxruntime 1.32.
 OPERATORS: dict[str, frozenset[str]] = {

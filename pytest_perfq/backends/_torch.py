@@ -93,7 +93,7 @@ class Head(torch.nn.Module):  # type: ignore[misc]
         return tuple(getattr(output, name) for name in self.outputs)
 
 
-class _Tf32:
+class Tf32:
     """Sets whether CUDA rounds fp32 products to TF32, for the calls inside; other programs of the process choose anew."""
 
     __slots__ = ("before", "wanted")
@@ -135,7 +135,7 @@ class TorchProgram:
         """One forward pass; on cuda it returns when the work is queued."""
         try:
             if self._cuda:
-                with torch.inference_mode(), _Tf32(self._tf32):
+                with torch.inference_mode(), Tf32(self._tf32):
                     return self._call(**feed)
             with torch.inference_mode():
                 return self._call(**feed)

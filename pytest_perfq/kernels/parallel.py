@@ -110,7 +110,7 @@ def forward(encoder: Encoder, feed: Feed, place: Place) -> Tensor | None:
 def _receive(encoder: Encoder, tokens: int, source: int) -> Tensor:
     """Packed tokens [T, H] as the layers before gave them."""
     like = encoder.weights.layers[0].output_norm.weight  # [H]
-    x = torch.empty(tokens, len(like), dtype=torch.uint8 if encoder.weights.levels else like.dtype)
+    x = like.new_empty(tokens, len(like), dtype=torch.uint8 if encoder.weights.levels else like.dtype)
     if x.numel():
         dist.recv(x, source)
     return x

@@ -26,8 +26,6 @@ def test_what_is_built(quantization):
 @pytest.mark.parametrize(
     ("backend", "fields", "reason"),
     [
-        ("native", {"device": "cuda"},
-         "the CUDA half of the native encoder does not exist yet, and the case has cuda: use device cpu"),
         ("native", {"precision": "bf16"},
          "the native encoder has no bf16 kernels: use precision fp32, or a quantization"),
         ("native", {"precision": "fp16"},

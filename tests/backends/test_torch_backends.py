@@ -93,7 +93,7 @@ def test_tf32_is_set_inside_and_restored_outside():
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     for wanted in (True, False):
-        with _torch._Tf32(wanted):
+        with _torch.Tf32(wanted):
             assert (matmul.allow_tf32, cudnn.allow_tf32) == (wanted, wanted)
         assert (matmul.allow_tf32, cudnn.allow_tf32) == before
 

@@ -5,6 +5,7 @@ What depends on the model (its architecture, its head sizes) is a BuildError of 
 
 from __future__ import annotations
 
+from pytest_perfq.backends._native import gpu_refusals
 from pytest_perfq.contracts import Lack
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.quantization import GROUPS, Quantization
@@ -12,12 +13,17 @@ from pytest_perfq.kernels import toolchain
 
 # What the encoder's linears are in an ONNX graph, and so what a quantization calls them.
 OPERATOR = "MatMul"
+GPU_OPTIONS = ("graph", "attention")
 
 
 def machine(case: Case) -> list[str]:
     """Of the device, the precision and the compiler."""
-    if case.device != "cpu":
-        return [f"the CUDA half of the native encoder does not exist yet, and the case has {case.device}: use device cpu"]
+    if case.device == "cuda":
+        missing = toolchain.unavailable()
+        return gpu_refusals.machine(case) + ([] if missing is None else [Lack(missing)])
+    named = [name for name in GPU_OPTIONS if name in dict(case.backend.options)]
+    if named:
+        return [f"{' and '.join(named)} of native is a GPU's, and the case has device cpu: leave it out or use device cuda"]
     if case.precision != "fp32" and case.quantization is None:
         return [f"the native encoder has no {case.precision} kernels: use precision fp32, or a quantization"]
     missing = toolchain.unavailable()
@@ -43,7 +49,9 @@ def quantization(case: Case) -> list[str]:
         )
     if wanted.format != "qdq":
         reasons.append(f"format {wanted.format} is how an ONNX graph says it, and native has no graph: leave format out")
-    if case.precision != "fp32":
+    if case.device == "cuda":
+        reasons += gpu_refusals.numbers(case)
+    elif case.precision != "fp32":
         reasons.append(f"native quantizes fp32 models and the case asks for {case.precision}: use precision fp32")
     return reasons
 

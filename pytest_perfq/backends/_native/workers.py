@@ -18,9 +18,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from pytest_perfq.backends._native.machine import Machine
+from pytest_perfq.backends._native.program import moved_to
 from pytest_perfq.contracts import Resources
 from pytest_perfq.errors import BuildError, ProgramError
-from pytest_perfq.kernels import encoder, ops, packing, parallel, weights
+from pytest_perfq.kernels import encoder, packing, parallel, weights
 
 # A child imports torch before it answers: seconds alone, a minute beside many others.
 START_LIMIT_S = 300.0
@@ -37,12 +39,15 @@ class Start:
     threads: int
     cache: Path
     store: str
+    machine: Machine
 
 
 class Workers:
-    """Raises BuildError when a process does not come up."""
+    """machine: where each computes; on cuda process N has GPU N. Raises BuildError when a process does not come up."""
 
-    def __init__(self, whole: weights.Weights, recipe: packing.Recipe, tp: int, pp: int, resources: Resources) -> None:
+    def __init__(
+        self, whole: weights.Weights, recipe: packing.Recipe, tp: int, pp: int, resources: Resources, machine: Machine
+    ) -> None:
         count = tp * pp
         resources.progress(f"starting {count} processes for tp={tp} and pp={pp}")
         context = torch.multiprocessing.get_context("spawn")
@@ -54,7 +59,7 @@ class Workers:
         for rank in range(count):
             place = parallel.Place(rank, tp, pp)
             own, own_recipe = parallel.part(whole, recipe, place)
-            start = Start(place, own, own_recipe, max(1, resources.threads // count), resources.cache, store)
+            start = Start(place, own, own_recipe, max(1, resources.threads // count), resources.cache, store, machine)
             ours, theirs = context.Pipe()
             process = context.Process(target=work, args=(start, theirs), name=f"perfq native {rank}", daemon=True)
             process.start()
@@ -157,12 +162,14 @@ def work(start: Start, pipe: Any) -> None:
             kind, message = pipe.recv()
             if kind == "end":
                 break
-            feed = encoder.Feed(*message) if message is not None else feed
+            if message is not None:
+                feed = encoder.Feed(*message)
+                feed = moved_to(start.machine.place(), feed) if start.machine.cuda else feed
             assert feed is not None
             with torch.inference_mode():
                 logits = parallel.forward(mine, feed, start.place)
             last = logits is not None and start.place.shard == 0
-            pipe.send(("done", logits.numpy() if last and logits is not None else None))
+            pipe.send(("done", logits.float().cpu().numpy() if last and logits is not None else None))
     except (EOFError, KeyboardInterrupt):
         return  # the one who asked is gone
     except Exception as error:  # told to the one who asked, who makes a sentence of it
@@ -177,7 +184,11 @@ def _join(start: Start) -> encoder.Encoder:
     if sys.platform.startswith("linux"):
         # All are on this machine; gloo would otherwise look up the host's name, which need not lead anywhere.
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    place = start.place
-    dist.init_process_group("gloo", init_method=f"file://{start.store}", rank=place.rank, world_size=place.tp * place.pp)
-    ops.load(start.cache)
-    return encoder.Encoder(packing.pack(start.whole, ops, start.recipe), ops, parallel.reducer(place))
+    place, machine = start.place, start.machine
+    if machine.cuda:
+        torch.cuda.set_device(place.rank)
+        torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
+    dist.init_process_group(
+        machine.communication, init_method=f"file://{start.store}", rank=place.rank, world_size=place.tp * place.pp
+    )
+    return machine.encoder(start.whole, start.recipe, start.cache, lambda line: None, parallel.reducer(place))
