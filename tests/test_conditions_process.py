@@ -188,8 +188,7 @@ def test_where_nothing_can_be_watched_that_is_what_is_said(monkeypatch):
 # -- its end
 
 RUN = """
-import os, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without
+import os, sys, time
 from pytest_perfq.device.sampler import SamplerProcess
 watcher = SamplerProcess()
 watcher.begin(device="cpu", threads=1)
