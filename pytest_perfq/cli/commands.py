@@ -208,6 +208,24 @@ def accept(run: str, folder: str, overwrite: bool, store: str) -> None:
 
 
 @perfq.command()
+@click.argument("model")
+@click.option("--gpu", metavar="NAME", default="auto", show_default=True, help="The GPU that must be here, as --perf-gpu.")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "fp16", "bf16"]), default="fp16", show_default=True)
+@click.option("--tokens", type=click.IntRange(1, 262144), default=8192, show_default=True, help="Of the largest batch.")
+@click.option("--task", metavar="NAME", default="question-answering", show_default=True, help="Which head to load MODEL with.")
+@click.option("--cache", metavar="DIR", help="Folder to keep the choices in, as --perf-cache.  [default: the user's]")
+def tune(**asked: Any) -> None:
+    """Time the products of MODEL on this GPU, and keep the fastest.
+
+    For every bucket of tokens, each way that the native encoder can compute a linear is timed: cuBLASLt, cuBLAS, an epilogue,
+    our own tiles. The choices are kept for this GPU and these library versions, and serve backend native from here on.
+    """
+    from pytest_perfq.cli import tune as tuning
+
+    click.echo(tuning.tune(tuning.Asked(**asked), width()))
+
+
+@perfq.command()
 @click.option("--format", "how", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--cache", metavar="DIR", help="Folder of checkpoints and exports, as --perf-cache.  [default: the user's]")
 @click.option("--data", metavar="DIR", help="Local mirror of data sets to look at, as --perf-data.")

@@ -25,7 +25,8 @@ _loaded: list[Path] = []
 
 
 class Problem(NamedTuple):
-    """A product as tuning knows it: rows are a bucket of tokens, out and deep features; dtype as 'float16'."""
+    """A product as tuning knows it: rows are a bucket of tokens, out and deep features; dtype as 'float16', or 'tf32' where
+    torch may round float32 so."""
 
     rows: int
     out: int
@@ -37,7 +38,8 @@ class Problem(NamedTuple):
 
 def problem(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Problem:
     """The problem that this product is one of."""
-    dtype = str(x.dtype).removeprefix("torch.")
+    tf32 = x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32
+    dtype = "tf32" if tf32 else str(x.dtype).removeprefix("torch.")
     out, deep = weight.shape
     return Problem(bucket(len(x)), out, deep, dtype, bias is not None, activation)
 

@@ -8,7 +8,7 @@ from operands import normal, weight
 from tiny_models import make_model
 
 from pytest_perfq.errors import DataError
-from pytest_perfq.kernels import cuda_ops, products, reference, tuning, weights
+from pytest_perfq.kernels import choices, cuda_ops, products, reference, tuning, weights
 from pytest_perfq.kernels.cuda_ops import Problem
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ class Clock:
 
 def test_the_problems_are_the_products_of_a_layer_by_bucket():
     whole = weights.read(make_model("bert", "question-answering"))
-    assert tuning.problems(whole, torch.float16, 100) == tuple(
+    assert tuning.problems(whole, "float16", 100) == tuple(
         Problem(rows, *kind)
         for rows in (64, 128)
         for kind in (
@@ -50,22 +50,38 @@ def test_the_problems_are_the_products_of_a_layer_by_bucket():
 def test_every_way_that_serves_is_timed_and_gives_the_same(emulated, poisonless):
     """blas, cublas and the four tiles in float16; no product of ours in float32, and no epilogue for GELU by erf."""
     clock = Clock(60.0, 50.0, 30.0, 20.0, 40.0, 10.0)
-    (timed,) = tuning.tune([UP], emulated, clock, CPU)
+    (timed,) = tuning.tune([UP], tuning.Bench(emulated, clock, CPU))
     assert timed.ns == {"blas": 60.0, "cublas": 50.0, "fused": 30.0, "fused1": 20.0, "fused2": 40.0, "fused3": 10.0}
     assert (timed.usual, timed.best, timed.saved_ns) == ("fused", "fused3", 20.0)
     for output in clock.outputs[1:]:
         torch.testing.assert_close(output, clock.outputs[0], atol=2e-2, rtol=0.0)
-    (full,) = tuning.tune([UP._replace(dtype="float32")], emulated, Clock(2.0, 1.0), CPU)
+    (full,) = tuning.tune([UP._replace(dtype="float32")], tuning.Bench(emulated, Clock(2.0, 1.0), CPU))
     assert (list(full.ns), full.usual, full.best) == (["blas", "cublas"], "blas", "cublas")
-    (relu,) = tuning.tune([UP._replace(activation="relu")], emulated, Clock(*range(9, 2, -1)), CPU)
+    (relu,) = tuning.tune([UP._replace(activation="relu")], tuning.Bench(emulated, Clock(*range(9, 2, -1)), CPU))
     assert relu.usual == "epilogue" and set(relu.ns) == set(products.WAYS)
 
 
 def test_a_way_that_gives_something_else_is_left_out(emulated, monkeypatch):
     wrong = dict(products.WAYS, fused2=lambda *given: products.WAYS["fused"](*given) * 1.5)
     monkeypatch.setattr(products, "WAYS", wrong)
-    (timed,) = tuning.tune([UP], emulated, Clock(*[5.0] * 5), CPU)
+    (timed,) = tuning.tune([UP], tuning.Bench(emulated, Clock(*[5.0] * 5), CPU))
     assert "fused2" not in timed.ns and len(timed.ns) == 5
+
+
+def test_tf32_is_a_precision_of_its_own(emulated):
+    """What was timed in float32 does not serve TF32, nor the other way round."""
+    x, matrix = normal(3, 32), weight(32, 32)
+    before = torch.backends.cuda.matmul.allow_tf32
+    named = []
+    try:
+        for allowed in (False, True):
+            torch.backends.cuda.matmul.allow_tf32 = allowed
+            named.append(cuda_ops.problem(x, matrix, None, "none").dtype)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    assert named == ["float32", "tf32"]
+    (timed,) = tuning.tune([Problem(64, 32, 32, "tf32", False, "none")], tuning.Bench(emulated, Clock(2.0, 1.0), CPU))
+    assert set(timed.ns) == {"blas", "cublas"}
 
 
 def test_what_is_hardly_faster_is_noise():
@@ -94,14 +110,14 @@ def test_torchs_library_is_as_it_was(emulated):
 
 def test_choices_are_found_again_by_a_packed_batch_of_the_same_bucket(tmp_path, emulated):
     slow, fast = {"fused": 2.0, "cublas": 1.0}, {"fused": 1.0, "cublas": 2.0}
-    path = tuning.save(tmp_path, WHO, [tuning.Timed(UP, slow, "fused")])
-    tuning.save(tmp_path, WHO, [tuning.Timed(UP._replace(rows=128), fast, "fused")])
-    found = tuning.choices(tmp_path, WHO)
+    path = choices.save(tmp_path, WHO, [tuning.Timed(UP, slow, "fused")])
+    choices.save(tmp_path, WHO, [tuning.Timed(UP._replace(rows=128), fast, "fused")])
+    found = choices.choices(tmp_path, WHO)
     assert found == {UP: "cublas", UP._replace(rows=128): "fused"}
     assert json.loads(path.read_text())["identity"] == WHO
     assert json.loads(path.read_text())["products"][0]["ns"] == slow
     # Another GPU, or another version of a library: nothing was timed.
-    assert tuning.choices(tmp_path, WHO | {"cublas": "13.2"}) == tuning.choices(tmp_path, WHO | {"gpu": "Tesla T4"}) == {}
+    assert choices.choices(tmp_path, WHO | {"cublas": "13.2"}) == choices.choices(tmp_path, WHO | {"gpu": "Tesla T4"}) == {}
     ops = cuda_ops.CudaOps(emulated, cuda_ops.ours(emulated), found)
     matrix, bias = weight(64, 32).half(), normal(64).half()
     for tokens, tuned in ((1, 1), (40, 2), (64, 3), (65, 4), (129, 4)):
@@ -122,9 +138,9 @@ def test_choices_are_found_again_by_a_packed_batch_of_the_same_bucket(tmp_path, 
     ],
 )
 def test_a_broken_file_is_one_sentence(text, sentence, tmp_path):
-    path = tuning.file_of(tmp_path, WHO)
+    path = choices.file_of(tmp_path, WHO)
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(DataError) as caught:
-        tuning.choices(tmp_path, WHO)
+        choices.choices(tmp_path, WHO)
     assert str(caught.value) == f"{path} {sentence}"

@@ -11,7 +11,7 @@ import torch
 
 from pytest_perfq.backends._torch import DTYPES
 from pytest_perfq.errors import BuildError
-from pytest_perfq.kernels import cuda_attention, cuda_ops, ops, packing
+from pytest_perfq.kernels import choices, cuda_attention, cuda_ops, ops, packing
 from pytest_perfq.kernels.cuda_encoder import CudaEncoder
 from pytest_perfq.kernels.encoder import Encoder, Reduce, alone
 from pytest_perfq.kernels.weights import Weights
@@ -48,7 +48,7 @@ class Machine:
             ops.load(cache, progress)
             return Encoder(packing.pack(whole, ops, recipe), ops, reduce)
         kernels = cuda_ops.load(cache, progress)
-        gpu = Gpu(kernels, self.place(), torch.cuda.get_device_capability(), tuned(cache))
+        gpu = Gpu(kernels, self.place(), torch.cuda.get_device_capability(), choices.choices(cache, choices.identity()))
         return gpu.encoder(whole, recipe, DTYPES[self.precision], self.attention, reduce)
 
 
@@ -72,14 +72,6 @@ class Gpu:
         gpu_ops = cuda_ops.CudaOps(self.kernels, chosen, self.tuned)
         packed = packing.pack(packing.placed(whole, self.place), gpu_ops, packing.placed(recipe, self.place))
         return CudaEncoder(packing.placed(packed, dtype=dtype), gpu_ops, reduce)
-
-
-def tuned(cache: Path) -> dict[cuda_ops.Problem, str]:
-    """What `perfq tune` found for the current GPU."""
-    from pytest_perfq.kernels import build_cuda, tuning
-
-    content = build_cuda.recipe_cuda([torch.cuda.get_device_capability()]).content()
-    return tuning.choices(cache, tuning.identity(content))
 
 
 def facts(made: Encoder) -> Facts:
