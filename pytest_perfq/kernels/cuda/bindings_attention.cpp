@@ -1,9 +1,8 @@
 // varlen_attention and varlen_attention_int8 on a GPU: checks shapes and types, makes the output, queues the kernel. Reads no
 // value: what cu_seqlens and the zeros hold is believed.
 
-#include <algorithm>
-
 #include "../csrc/names.h"
+#include "levels.h"
 #include "tensors.h"
 
 namespace perfq::cuda {
@@ -44,7 +43,6 @@ struct Call {
     arguments.sequences = sequences;
     arguments.heads = heads;
     arguments.size = size;
-    arguments.longest = std::min(tokens, kMostPositions);
     return arguments;
   }
 };
@@ -76,12 +74,6 @@ Tensor varlen_attention(const Tensor& qkv, const Tensor& cu_seqlens, int64_t hea
   return out;
 }
 
-Levels one_level(const Operand& scale, const Operand& zero) {
-  scale.long_as("it takes", 1);
-  zero.long_as("it takes", 1);
-  return {scale.as<float>(), zero.as<int32_t>()};
-}
-
 Tensor varlen_attention_int8(const Tensor& qkv, const Tensor& cu_seqlens, int64_t heads, double scale,
                              std::vector<Tensor> scales, std::vector<Tensor> zeros, int64_t levels) {
   const char* op = "varlen_attention_int8";
@@ -89,16 +81,13 @@ Tensor varlen_attention_int8(const Tensor& qkv, const Tensor& cu_seqlens, int64_
   const int32_t most = levels_of(op, levels);
   agree(op, "scales holds", static_cast<int64_t>(scales.size()), "it takes", 2);
   agree(op, "zeros holds", static_cast<int64_t>(zeros.size()), "it takes", 2);
-  const Operand in_scale(op, "the scale of qkv", scales[0], 1, ScalarType::Float);
-  const Operand in_zero(op, "the zero of qkv", zeros[0], 1, ScalarType::Int);
-  const Operand out_scale(op, "the scale of the output", scales[1], 1, ScalarType::Float);
-  const Operand out_zero(op, "the zero of the output", zeros[1], 1, ScalarType::Int);
+  const HeldLevels in_as(op, "qkv", scales[0], zeros[0]), out_as(op, "the output", scales[1], zeros[1]);
   Tensor out = make_beside(qkv, {call.tokens, heads * call.size}, ScalarType::Byte);
   AttentionInt8 arguments{};
   arguments.qkv = call.qkv.as<uint8_t>();
   arguments.out = data_of<uint8_t>(out);
-  arguments.in_as = one_level(in_scale, in_zero);
-  arguments.out_as = one_level(out_scale, out_zero);
+  arguments.in_as = in_as.pointers();
+  arguments.out_as = out_as.pointers();
   arguments.levels = most;
   arguments.scale = static_cast<float>(scale);
   queue(op, qkv, perfq_cuda_attention_int8, call.shaped(arguments));

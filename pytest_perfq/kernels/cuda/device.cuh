@@ -76,6 +76,16 @@ inline bool goes_wide(int64_t size) {
   return size % wide<T>() == 0;
 }
 
+// launch<T>() for the type of a call's float tensors.
+template <class Launch>
+inline int by_type(Type type, Launch launch) {
+  switch (type) {
+    case Type::kF32: return launch.template operator()<float>();
+    case Type::kF16: return launch.template operator()<f16>();
+    default: return launch.template operator()<bf16>();
+  }
+}
+
 __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
 __device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x) / kWarp; }
 

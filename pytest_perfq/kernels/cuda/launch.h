@@ -139,7 +139,7 @@ struct Attention {
   const void* bias;           // [3, heads, size], added to qkv, or null
   void* out;                  // [tokens, heads, size]
   const int32_t* cu_seqlens;  // [sequences + 1]
-  int64_t tokens, sequences, heads, size, longest;  // longest: no sequence has more tokens
+  int64_t tokens, sequences, heads, size;
   float scale;
   Type type;
 };
@@ -150,7 +150,7 @@ struct AttentionInt8 {
   Levels in_as, out_as;
   int32_t levels;
   const int32_t* cu_seqlens;
-  int64_t tokens, sequences, heads, size, longest;
+  int64_t tokens, sequences, heads, size;
   float scale;
 };
 

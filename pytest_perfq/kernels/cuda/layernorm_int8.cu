@@ -49,11 +49,7 @@ int choose(const AddLayerNormInt8& a, void* stream) {
 
 extern "C" int perfq_cuda_add_layernorm_int8(const AddLayerNormInt8* a, void* stream) {
   if (a->rows == 0) return 0;
-  switch (a->type) {
-    case Type::kF32: return choose<float>(*a, stream);
-    case Type::kF16: return choose<f16>(*a, stream);
-    default: return choose<bf16>(*a, stream);
-  }
+  return by_type(a->type, [=]<class T>() { return choose<T>(*a, stream); });
 }
 
 }  // namespace perfq::cuda

@@ -93,11 +93,7 @@ int choose(const Pool& a, void* stream) {
 
 extern "C" int perfq_cuda_pool(const Pool* a, void* stream) {
   if (a->sequences == 0) return 0;
-  switch (a->type) {
-    case Type::kF32: return choose<float>(*a, stream);
-    case Type::kF16: return choose<f16>(*a, stream);
-    default: return choose<bf16>(*a, stream);
-  }
+  return by_type(a->type, [=]<class T>() { return choose<T>(*a, stream); });
 }
 
 }  // namespace perfq::cuda

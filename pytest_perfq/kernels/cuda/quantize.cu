@@ -102,11 +102,7 @@ int choose_absmax(const AbsMax& a, void* stream) {
 
 extern "C" int perfq_cuda_quantize(const Quantize* a, void* stream) {
   if (a->count == 0) return 0;
-  switch (a->type) {
-    case Type::kF32: return launch_quantize<float>(*a, stream);
-    case Type::kF16: return launch_quantize<f16>(*a, stream);
-    default: return launch_quantize<bf16>(*a, stream);
-  }
+  return by_type(a->type, [=]<class T>() { return launch_quantize<T>(*a, stream); });
 }
 
 extern "C" int perfq_cuda_dequantize(const Dequantize* given, void* stream) {
@@ -117,11 +113,7 @@ extern "C" int perfq_cuda_dequantize(const Dequantize* given, void* stream) {
 
 extern "C" int perfq_cuda_absmax(const AbsMax* a, void* stream) {
   if (a->rows == 0 || a->size == 0) return 0;
-  switch (a->type) {
-    case Type::kF32: return choose_absmax<float>(*a, stream);
-    case Type::kF16: return choose_absmax<f16>(*a, stream);
-    default: return choose_absmax<bf16>(*a, stream);
-  }
+  return by_type(a->type, [=]<class T>() { return choose_absmax<T>(*a, stream); });
 }
 
 }  // namespace perfq::cuda

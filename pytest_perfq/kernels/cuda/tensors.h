@@ -40,12 +40,13 @@ class Operand {
 
   // Its only dimension must be as long as `wants`, which is what `other` says.
   const Operand& long_as(const char* other, int64_t wants) const {
-    agree(op_, name_, count(), other, wants);
+    agree(op_, name_.c_str(), count(), other, wants);
     return *this;
   }
 
  private:
-  const char *op_, *name_;
+  const char* op_;
+  std::string name_;
   Tensor tensor_;
 };
 

@@ -14,7 +14,7 @@ Tensor biased_attention(const Tensor& qkv, const Tensor& bias, const Tensor& cu_
   Tensor out = make_beside(qkv, {rows.size(0), rows.size(1) / 3}, qkv.scalar_type());
   Attention call{};
   call.qkv = rows.data(), call.bias = shift.data(), call.out = out.mutable_data_ptr(), call.cu_seqlens = starts.as<int32_t>();
-  call.tokens = call.longest = rows.size(0), call.sequences = starts.count() - 1, call.heads = heads;
+  call.tokens = rows.size(0), call.sequences = starts.count() - 1, call.heads = heads;
   call.size = rows.size(1) / 3 / heads, call.scale = static_cast<float>(scale), call.type = float_type(op, "qkv", qkv);
   queue(op, qkv, perfq_cuda_attention, call);
   return out;
