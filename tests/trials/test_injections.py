@@ -72,6 +72,13 @@ def few(monkeypatch):
     monkeypatch.setattr(ab, "Rules", lambda: FEW)
 
 
+def decided(status, output):
+    """Nothing is asserted of a machine too noisy to decide, which has said so; that a slow-down passes is wrong anywhere."""
+    if status == 2 and "cannot be seen" in output:
+        pytest.skip("this machine was too noisy to decide")
+    return status
+
+
 def finding(output):
     (case,) = json.loads(output)["cases"]
     (found,) = case["findings"]
@@ -84,7 +91,7 @@ def test_a_lower_level_of_graph_optimization_is_found_and_named(project, command
     project.write(layers=TURNING)
     words = ("--vs", "backend=ort[optimizer=false]", "test_it.py", "--threads", 1, "--format", "json")
     status, output, errors = command("ab", *words)
-    assert status == 1, output + errors
+    assert decided(status, output + errors) == 1, output + errors
     name, found = finding(output)
     assert "/ort[level=0,optimizer=false]@cpu/" in name and (found["rule"], found["status"]) == ("slowdown", "regressed")
     assert found["observed"] > 0.1 and found["interval"][0] > 0.05
@@ -139,7 +146,7 @@ def test_one_thread_of_torch_fewer_is_found_and_named(project, command, few):
     status, output, errors = command("ab", "HEAD~", "HEAD", "test_it.py", "--threads", 2, "--format", "json")
     if status != 1 and not threads_help():
         pytest.skip("two threads were no faster than one any more")
-    assert status == 1, output + errors
+    assert decided(status, output + errors) == 1, output + errors
     _, found = finding(output)
     assert (found["rule"], found["status"]) == ("slowdown", "regressed") and 0.1 < found["observed"] < 2.0
     # The same operators, as often as before, and each takes longer.
