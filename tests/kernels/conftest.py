@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from emulated import load as load_emulated
+from kept import CACHE
 from on_gpu import OnGpu
 
 from pytest_perfq.errors import KernelsUnavailable
 from pytest_perfq.kernels import build_cuda, cuda_ops, cuda_toolkit, ops, toolchain
-
-CACHE = Path(os.environ.get("PERFQ_CACHE") or Path(__file__).resolve().parents[2] / ".perfq" / "cache")
 
 
 @pytest.fixture(scope="session")

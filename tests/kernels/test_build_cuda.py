@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from conftest import CACHE
+from kept import CACHE
 
 from pytest_perfq.errors import KernelsUnavailable
 from pytest_perfq.kernels import ahead_cuda, build_cuda, cuda_toolkit

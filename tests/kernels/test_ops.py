@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from calls import LENGTHS, NAMES, TOKENS, calls
-from conftest import CACHE
+from kept import CACHE
 from operands import bounds, normal, one, refused, right_padded, weight, weight_int8, zero
 
 from pytest_perfq.errors import KernelsUnavailable
