@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from pytest_perfq.errors import KernelsUnavailable
-from pytest_perfq.kernels.build_cuda import AHEAD, about, cuda_library, recipe_cuda
+from pytest_perfq.kernels.build_cuda import AHEAD, WHAT, about, cuda_library, recipe_cuda
 from pytest_perfq.kernels.ptxas import table
 
 
@@ -33,13 +33,7 @@ def loaded(cache: Path, library: Path) -> list[str]:
     from pytest_perfq.kernels import ops
 
     ops.load(cache)
-    try:
-        torch.ops.load_library(library)
-    except OSError as error:
-        line = str(error).splitlines()[0]
-        raise KernelsUnavailable(
-            f"the native CUDA kernels were built and cannot be loaded: {line}; remove {library.parent} to build them again"
-        ) from error
+    ops.attach(library, WHAT)
     found = sorted(name for name in torch._C._dispatch_get_registrations_for_dispatch_key("CUDA") if name.startswith("perfq::"))
     if dangling := [line for line in torch._C._dispatch_find_dangling_impls() if "perfq::" in line]:
         raise KernelsUnavailable(

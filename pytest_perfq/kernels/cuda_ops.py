@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pytest_perfq.errors import KernelsUnavailable
 from pytest_perfq.kernels import build_cuda, ops, products
 from pytest_perfq.kernels.buckets import bucket
 from pytest_perfq.kernels.cuda_attention import Attention, ours
@@ -93,12 +92,6 @@ def load(cache: Path, progress: Callable[[str], None] = lambda line: None) -> An
             ops.load(cache, progress)
             capabilities = [torch.cuda.get_device_capability(one) for one in range(torch.cuda.device_count())]
             path = build_cuda.cuda_library(cache, progress, build_cuda.recipe_cuda(capabilities))
-            try:
-                torch.ops.load_library(path)
-            except OSError as error:
-                line = str(error).splitlines()[0]
-                raise KernelsUnavailable(
-                    f"the native CUDA kernels were built and cannot be loaded: {line}; remove {path.parent} to build them again"
-                ) from error
+            ops.attach(path, build_cuda.WHAT)
             _loaded.append(path)
         return torch.ops.perfq

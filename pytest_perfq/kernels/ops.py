@@ -31,17 +31,22 @@ def load(cache: Path, progress: Callable[[str], None] = lambda line: None) -> Pa
     with _lock:
         if not _loaded:
             path = build.library(cache, progress, build.recipe(sanitize=os.environ.get(SANITIZE) == "1"))
-            try:
-                torch.ops.load_library(path)
-            except OSError as error:
-                line = str(error).splitlines()[0]
-                raise KernelsUnavailable(
-                    f"the native kernels were built and cannot be loaded: {line}; remove {path.parent} to build them again"
-                ) from error
+            attach(path, "the native kernels")
             for fake in FAKES:
                 torch.library.register_fake(f"perfq::{fake.__name__}", fake)
             _loaded.append(path)
         return _loaded[0]
+
+
+def attach(path: Path, what: str) -> None:
+    """Loads a library of ops that was built for this torch. Raises KernelsUnavailable, in which `what` names it."""
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        line = str(error).splitlines()[0]
+        raise KernelsUnavailable(
+            f"{what} were built and cannot be loaded: {line}; remove {path.parent} to build them again"
+        ) from error
 
 
 def select_isa(wanted: str) -> str:
