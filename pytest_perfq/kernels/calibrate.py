@@ -18,7 +18,7 @@ from torch import Tensor
 from pytest_perfq.contracts import Batch, Model
 from pytest_perfq.core.quantization import Quantization
 from pytest_perfq.errors import BuildError
-from pytest_perfq.kernels.packing import LayerScales, Scale
+from pytest_perfq.kernels.packed import LayerScales, Scale
 from pytest_perfq.kernels.weights import NAMES, Names
 
 POINTS = tuple(field.name for field in dataclasses.fields(LayerScales))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pytest_perfq.kernels.encoder import Encoder, Layout
-from pytest_perfq.kernels.packing import AddNorm, Linear, PackedLayer
+from pytest_perfq.kernels.packed import AddNorm, Linear, PackedLayer
 
 LEVELS = 255
 Rows = Sequence[Tensor]  # values [T, K] in bytes, and what makes numbers of them again, a row at a time

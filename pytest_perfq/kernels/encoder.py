@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from pytest_perfq.errors import ProgramError
-from pytest_perfq.kernels.packing import AddNorm, LayerScales, Linear, Packed, PackedLayer
+from pytest_perfq.kernels.packed import AddNorm, LayerScales, Linear, PackedLayer
+from pytest_perfq.kernels.packing import Packed
 from pytest_perfq.kernels.weights import Head
 
 BATCH_LIMIT = 4096  # sequences

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pytest_perfq.kernels.bits import BITS, Bits
+from pytest_perfq.kernels.bits import BITS
+from pytest_perfq.kernels.packed import AddNorm, Int8, LayerScales, Linear, PackedLayer, Scale
+from pytest_perfq.kernels.quantizing import quantize_weight
 from pytest_perfq.kernels.weights import Dense, Embeddings, Head, Layer, Norm, Weights
 
 QKV_PARTS = 3
@@ -21,29 +23,6 @@ F8_LARGEST = 448.0  # of float8_e4m3fn
 # What a precision converts; bytes and float8 are as they were packed.
 HALVED = (torch.float32, torch.float64)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Of one activation tensor: a uint8 value q stands for (q - zero) * scale. scale [1] float32, zero [1] int32."""
-
-    scale: Tensor
-    zero: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class LayerScales:
-    """The scales of a layer's tensors: its input, what each linear gives (qkv, out, inner after the activation, down),
-    the attention's context, what the first normalization gives (middle), and the layer's output."""
-
-    input: Scale
-    qkv: Scale
-    context: Scale
-    out: Scale
-    middle: Scale
-    inner: Scale
-    down: Scale
-    output: Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,60 +40,6 @@ class Recipe:
 
 
 FP32 = Recipe()
-
-
-@dataclass(frozen=True, slots=True)
-class Int8:
-    """weight_scale [N]; weight_sum [N] int32, of each row of the quantized weight; input and output: None where the
-    operation finds a scale for each token, or gives floating point."""
-
-    bits: str
-    weight_scale: Tensor
-    weight_sum: Tensor
-    input: Scale | None
-    output: Scale | None
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """A packed weight and what `linear` or, with int8, `linear_int8` needs beside it. f8_scale [1, N]: of a weight that is
-    float8_e4m3fn [N, K]."""
-
-    weight: Tensor
-    bias: Tensor | None
-    out_features: int
-    activation: str
-    int8: Int8 | None
-    f8_scale: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AddNorm:
-    """LayerNorm(x + linear_bias + residual): the bias of the linear that gave x is added here, so that what several devices
-    computed of x is summed before it."""
-
-    weight: Tensor
-    bias: Tensor
-    eps: float
-    linear_bias: Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class PackedLayer:
-    """A Layer as the operations read it. scales: of its tensors where the residual is INT8, else None."""
-
-    qkv: Linear
-    out: Linear
-    attention_norm: AddNorm
-    up: Linear
-    down: Linear
-    output_norm: AddNorm
-    scales: LayerScales | None
-
-    @property
-    def one_op(self) -> bool:
-        """Whether the operation `layer` computes it: in fp32, or in INT8 with a scale for each token."""
-        return self.scales is None and (self.qkv.int8 is None or self.qkv.int8.input is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,34 +90,6 @@ def placed(tree: T, device: torch.device | None = None, dtype: torch.dtype | Non
 
     made: T = moved(tree, False)
     return made
-
-
-def int16_weights(weight: Tensor, together: int) -> Tensor:
-    """weight [N, K] int8 -> [N, groups]: the summed magnitudes of the weights whose products the kernel adds in one int16.
-    Of each run of 2 * together along K these are the first two of every four, and the last two of every four."""
-    runs = torch.nn.functional.pad(weight.abs().int(), (0, -weight.shape[1] % (2 * together)))
-    return runs.view(len(weight), runs.shape[1] // (2 * together), together // 2, 2, 2).sum((2, 4)).flatten(1)
-
-
-def quantize_weight(weight: Tensor, bits: Bits, per_tensor: int = 0) -> tuple[Tensor, Tensor]:
-    """weight [N, K] -> int8 [N, K] as `bits` has it, and scale [N] (float32 for float32): symmetric, half to even. One scale
-    a row, or, with per_tensor, one for each of that many equal blocks of rows: the smallest that the row's extreme fits, or a
-    little more where its int16 sums would not."""
-
-    def shared(values: Tensor) -> Tensor:
-        blocks = values.view(per_tensor or len(values), -1)
-        return blocks.amax(dim=1, keepdim=True).expand_as(blocks).reshape(-1)
-
-    scale = shared(weight.abs().amax(dim=1)) / bits.weight
-    scale = torch.where(scale == 0, torch.ones_like(scale), scale)  # a row of zeros stays one
-    while True:
-        levels = torch.round(weight / scale[:, None]).clamp(-bits.weight, bits.weight).to(torch.int8)
-        if not bits.together:
-            return levels, scale
-        excess = shared(int16_weights(levels, bits.together).amax(dim=1)) / bits.most
-        if not bool((excess > 1).any()):
-            return levels, scale
-        scale = torch.where(excess > 1, scale * excess.to(scale.dtype), scale)
 
 
 def float_linear(dense: Dense, ops: Any, activation: str = "none", late_bias: bool = False) -> Linear:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pytest_perfq.errors import KernelsUnavailable
 
 COMPILERS = ("g++", "clang++")
-# The oldest torch whose stable ABI has all that bindings.cpp calls; the library then runs with every later one.
+# The oldest torch whose stable ABI has all that the bindings call; the library then runs with every later one.
 TORCH_OLDEST = (2, 11)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pytest_perfq.contracts import Model
 from pytest_perfq.errors import BuildError
 
-# What a head takes: plain tensors here (Dense), packed ones in `packing` (Linear).
+# What a head takes: plain tensors here (Dense), packed ones in `packed` (Linear).
 L = TypeVar("L")
 # transformers' names of activations, as the operations call them.
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
