@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_perfq.suite import marked
+from pytest_perfq.suite import marked, uses_benchmark
 
 if TYPE_CHECKING:
     from pytest_perfq.benchmarks import Visits
@@ -31,12 +31,6 @@ def check(config: pytest.Config) -> None:
         )
 
 
-def uses(item: pytest.Item) -> bool:
-    """Whether a test is one of pytest-benchmark's, and none of a sweep's."""
-    names = getattr(item, "fixturenames", ())
-    return "benchmark" in names and "perfq" not in names
-
-
 class BenchmarkTests:
     """gate: of this process. remember: keeps what became of an item."""
 
@@ -46,12 +40,14 @@ class BenchmarkTests:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        fixture = getattr(item, "funcargs", {}).get("benchmark") if uses(item) else None
+        # Where tests are only collected, whoever runs one of them times it.
+        judged = uses_benchmark(item) and not item.config.option.collectonly
+        fixture = getattr(item, "funcargs", {}).get("benchmark") if judged else None
         if fixture is None:
             return (yield)
-        from pytest_perfq import benchmarks
+        from pytest_perfq import benchmark_call
 
-        benchmarks.keep(fixture)
+        benchmark_call.keep(fixture)
         # A test that fails by itself ends here, and is not judged.
         found = yield
         self._judge(item, fixture)

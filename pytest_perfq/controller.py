@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_perfq import benchmark_hook
+from pytest_perfq.suite import uses_benchmark
 
 if TYPE_CHECKING:
     from pytest_perfq.recorder import Recorder
@@ -31,7 +31,7 @@ DATA_ERROR = 3
 
 def _judged(item: pytest.Item, settings: Settings) -> bool:
     """Whether a test will have a verdict: a case's, or one of pytest-benchmark's where they are asked for."""
-    return "perfq" in getattr(item, "fixturenames", ()) or (settings.benchmarks and benchmark_hook.uses(item))
+    return "perfq" in getattr(item, "fixturenames", ()) or (settings.benchmarks and uses_benchmark(item))
 
 
 class Controller:

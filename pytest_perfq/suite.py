@@ -24,6 +24,12 @@ def sweep_of(test: pytest.Metafunc | pytest.Function) -> Sweep | None:
     return getattr(test.function, "__perfq_sweep__", None) or getattr(test.cls, "__perfq_sweep__", None)
 
 
+def uses_benchmark(item: pytest.Item) -> bool:
+    """Whether a test is one of pytest-benchmark's, and none of a sweep's."""
+    names = getattr(item, "fixturenames", ())
+    return "benchmark" in names and "perfq" not in names
+
+
 def marked(node: pytest.Item) -> dict[str, Any]:
     """Keywords of the perfq markers of a test; its own come before its class's, and those before its module's."""
     marks = list(node.iter_markers("perfq"))[::-1]

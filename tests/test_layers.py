@@ -16,7 +16,7 @@ LAYERS = [
     ["kernels"],
     ["device", "anchor", "stopwatch", "tasks", "backends", "training", "target"],
     ["materials"],
-    ["timedcall"],
+    ["timedcall", "benchmark_call"],
     ["runner", "baselines", "store", "benchmarks"],
     ["settings", "report"],
     ["trials"],

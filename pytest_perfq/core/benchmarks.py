@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_perfq.core.case import Case
@@ -26,6 +27,20 @@ def case_of(nodeid: str) -> Case:
     if not separator:
         file, test = "unknown", nodeid
     return Case(task=TASK, dataset=DATASET, model=file, model_name=file, backend=BACKEND, test=test)
+
+
+def nodeid_of(case: Case) -> str:
+    """The name of the test item that a case is of: the inverse of case_of."""
+    return f"{case.model_name}::{case.test}"
+
+
+def per_call(samples: Samples, loops: int) -> Samples:
+    """Durations of one call, by those of rounds of so many: whole nanoseconds, one at least."""
+
+    def divided(rounds: Sequence[int]) -> tuple[int, ...]:
+        return tuple(max(1, round(one / loops)) for one in rounds)
+
+    return replace(samples, durations_ns=divided(samples.durations_ns), warmup_ns=divided(samples.warmup_ns))
 
 
 def nanoseconds(seconds: float) -> int:
