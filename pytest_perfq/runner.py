@@ -74,6 +74,7 @@ class Workbench:
         self.resources = resources
         self.materials = Materials(resources)
         self._sampler = watcher
+        self._malloc = device.keep_memory()
         self._evaluated: dict[Case, tuple[tuple[Score, ...], Outcomes]] = {}
 
     def refuses(self, case: Case) -> list[str]:
@@ -118,7 +119,7 @@ class Workbench:
     def fingerprint(self, on: str) -> Fingerprint:
         """What a measurement on the device 'cpu' or 'cuda' is made on, now."""
         found = device.fingerprint(on, self.resources.threads, l2=self.plan.l2)
-        return dataclasses.replace(found, stack={**found.stack, "anchor": anchor.ANCHOR_VERSION})
+        return dataclasses.replace(found, stack={**found.stack, "anchor": anchor.ANCHOR_VERSION, "malloc": self._malloc})
 
     # -- accuracy
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pytest_perfq.core.measurement import Samples
@@ -24,9 +25,13 @@ MAX_ROUNDS = 60
 # A side slower than this a round is stopped by time, but never before it has this many rounds.
 FEWEST_ROUNDS = 5
 MIN_SIDE_NS = 500_000_000
+# Where calls are so short that the time asked of a side holds more.
+MOST_ROUNDS = 1000
 # Long enough that a switch is rare, short enough that drift falls on all sides.
 BLOCK_NS = 30_000_000
 BLOCK_ROUNDS = 10
+# Blocks of a side at least, however short its calls.
+FEWEST_BLOCKS = 10
 # The threads of the side before go on spinning for a few milliseconds (OpenMP's do) and hold the cores meanwhile: a fast
 # side would show them as a tail that is not its own.
 SETTLE_NS = 5_000_000
@@ -116,12 +121,20 @@ def clock_for(device: str, l2: str = "warm") -> Clock:
 @dataclass(frozen=True, slots=True)
 class VisitPlan:
     """When a visit ends. budget_s: for all sides together. precision: stop when the 95 % interval of every side's median
-    is within this, relative. min_rounds, max_rounds: of each side."""
+    is within this, relative. min_rounds, max_rounds: of each side. side_s: a side is timed for so long whatever its rounds, of
+    which there are then MOST_ROUNDS at most: sixty calls of half a millisecond are one moment of the machine."""
 
     budget_s: float
     precision: float
     min_rounds: int = MIN_ROUNDS
     max_rounds: int = MAX_ROUNDS
+    side_s: float = 0.0
+
+    def for_calls(self, fastest_ns: int) -> VisitPlan:
+        """The same in rounds alone, where a call of the fastest side takes so long."""
+        rounds = min(MOST_ROUNDS, math.ceil(self.side_s * 1e9 / max(fastest_ns, 1)))
+        least, most = max(self.min_rounds, rounds), max(self.max_rounds, rounds)
+        return replace(self, min_rounds=least, max_rounds=most, side_s=0.0)
 
 
 def _precise(durations: list[int], precision: float) -> bool:
@@ -195,8 +208,9 @@ def alternate(sides: Mapping[str, Side], plan: VisitPlan) -> dict[str, Samples]:
     """Times every side of one visit: name -> Samples. The first named begins."""
     started_s = time.time()
     warmups = {name: side.warm() for name, side in sides.items()}
-    slowest = max(max(calls[-1] for calls in warmups.values()), 1)
-    block = max(1, min(BLOCK_ROUNDS, BLOCK_NS // slowest))
+    last = [max(calls[-1], 1) for calls in warmups.values()]
+    plan = plan.for_calls(min(last))
+    block = max(1, min(max(BLOCK_ROUNDS, plan.min_rounds // FEWEST_BLOCKS), BLOCK_NS // max(last)))
     rounds: dict[str, list[int]] = {name: [] for name in sides}
     order = list(sides)
     start = time.perf_counter()

@@ -76,3 +76,16 @@ def test_collection_is_left_as_it_was_even_after_an_error(enabled):
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.parametrize(
+    ("call_ns", "rounds", "block"),
+    # 500 calls fill a quarter of a second, in ten blocks; long calls keep to blocks of 30 ms, and very short ones to a number.
+    [(500_000, 500, 50), (4_000_000, 63, 7), (10_000_000, 27, 3), (1_000, stopwatch.MOST_ROUNDS, 100)],
+)
+def test_a_side_is_timed_for_its_seconds(call_ns, rounds, block):
+    clock = Scripted()
+    found = visit(sides(a=call_ns, b=call_ns), clock, VisitPlan(budget_s=60, precision=1e-9, side_s=0.25))
+    assert {len(side.durations_ns) for side in found.values()} == {rounds}
+    settling = -(-stopwatch.SETTLE_NS // call_ns)
+    assert clock.calls[4:].index("b") == block + settling

@@ -1,13 +1,14 @@
 """What this machine is and how it feels: the home of machine facts.
 
 fingerprint(device, threads) is what measurements carry; gpu_present, gpu_name and available_threads are asked before
-anything is loaded, other_gpu once PyTorch is; reset_peak_memory and peak_memory_bytes frame a case; doctor_facts is what
-`perfq doctor` prints.
+anything is loaded, other_gpu once PyTorch is; keep_memory settles what the allocator does; reset_peak_memory and
+peak_memory_bytes frame a case; doctor_facts is what `perfq doctor` prints.
 Importing this imports neither torch nor any other framework. Knows no case and judges nothing.
 """
 
 from __future__ import annotations
 
+from pytest_perfq.device.allocator import keep_memory
 from pytest_perfq.device.cpu import available_threads
 from pytest_perfq.device.doctor import doctor_facts
 from pytest_perfq.device.gpu import gpu_name, gpu_present, other_gpu
@@ -20,6 +21,7 @@ __all__ = [
     "fingerprint",
     "gpu_name",
     "gpu_present",
+    "keep_memory",
     "other_gpu",
     "peak_memory_bytes",
     "reset_peak_memory",

@@ -32,8 +32,9 @@ from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Opened, Refused
 from pytest_perfq.trials.pace import Pace
 
-# A visit's share of time where calls are slow: both sides together, see stopwatch.
-VISIT_S = 4.0
+# A visit's share of time where calls are slow: both sides together, see stopwatch; and of one side where they are fast, where timing
+# is still the smaller part of what a visit costs.
+VISIT_S, SIDE_S = 4.0, 0.25
 # Within a visit more rounds buy little: what differs from visit to visit is the process and the minute.
 VISIT_PRECISION = 0.005
 # Of a time that is given the screen takes at most this share where it has suspects, once every case had its first look:
@@ -208,7 +209,7 @@ class Passes(Generic[T]):
         """Of one visit: the first visits together can decide what was promised of a tail."""
         share = -(-rounds_wanted(entry.limits) // self.rules.screen_visits[0])
         least, most = max(stopwatch.MIN_ROUNDS, share), max(stopwatch.MAX_ROUNDS, share)
-        return stopwatch.VisitPlan(budget_s=VISIT_S, precision=VISIT_PRECISION, min_rounds=least, max_rounds=most)
+        return stopwatch.VisitPlan(VISIT_S, VISIT_PRECISION, min_rounds=least, max_rounds=most, side_s=SIDE_S)
 
     def _timed(
         self, entry: Entry, order: Mapping[str, stopwatch.Side], plan: stopwatch.VisitPlan
