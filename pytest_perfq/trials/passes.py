@@ -32,8 +32,8 @@ from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Opened, Refused
 from pytest_perfq.trials.pace import Pace
 
-# A visit's share of time where calls are slow: both sides together, see stopwatch; and of one side where they are fast, where timing
-# is still the smaller part of what a visit costs.
+# A visit's share of time where calls are slow: both sides together, see stopwatch; and of one side where they are fast, since
+# timing is then still the smaller part of what a visit costs.
 VISIT_S, SIDE_S = 4.0, 0.25
 # Within a visit more rounds buy little: what differs from visit to visit is the process and the minute.
 VISIT_PRECISION = 0.005
