@@ -34,7 +34,8 @@ speed: setup
 	$(BIN)/python tests/error_rates.py
 	$(BIN)/python tests/speed_native.py
 
-# The native kernels, built ahead of their first use and kept in the cache.
+# The native kernels, built ahead of their first use and kept in the cache: for this processor, or, for an image that others will
+# run, with PERFQ_KERNELS_ISAS=all (set where it runs as well) for all that there are.
 kernels: setup
 	$(BIN)/python -m pytest_perfq.kernels.build $(PERFQ_CACHE)
 

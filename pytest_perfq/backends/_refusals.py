@@ -6,28 +6,14 @@ Knows what a CPU says of itself; what a GPU can do is asked of the framework by 
 from __future__ import annotations
 
 import sys
-from functools import cache
 from pathlib import Path
 
 from pytest_perfq.contracts import Lack
 from pytest_perfq.core.case import Case
+from pytest_perfq.kernels.isas import cpu_flags
 
 # Either unit multiplies bfloat16 natively; names as Linux prints them, x86 and Arm.
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-
-
-@cache
-def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
-    """Instruction set flags of the first CPU as the kernel names them; empty where there is no such file."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
 
 
 def nvidia_driver(root: Path = Path("/")) -> list[str]:

@@ -3,14 +3,14 @@ they do not use, and whether they are built. Builds nothing and imports no torch
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pytest_perfq.backends._refusals import cpu_flags
+from pytest_perfq.kernels import isas
 
-AVX2 = frozenset({"avx2", "fma"})
-# Flags of units that INT8 or bf16 kernels could use, and these do not have yet.
-UNUSED = ("avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+# Units that kernels of floats, bytes or bf16 could use; those that no set running here has code for are named.
+UNITS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
 def facts(cache: Path, flags: frozenset[str] | None = None) -> dict[str, Any]:
@@ -21,10 +21,9 @@ def facts(cache: Path, flags: frozenset[str] | None = None) -> dict[str, Any]:
     from pytest_perfq.kernels import build
 
     cuda = _cuda(cache)
-    flags = cpu_flags() if flags is None else flags
+    flags = isas.cpu_flags() if flags is None else flags
     found: dict[str, Any] = {
-        "isas": ["avx2", "portable"] if flags >= AVX2 else ["portable"],
-        "unused": [name for name in UNUSED if name in flags],
+        **_sets(flags, isas.known()),
         "compiler": None,
         "library": None,
         "built": False,
@@ -32,11 +31,18 @@ def facts(cache: Path, flags: frozenset[str] | None = None) -> dict[str, Any]:
         "cuda": cuda,
     }
     try:
+        found |= _sets(flags, isas.compiled(flags))
         made_from = build.recipe()
     except KernelsUnavailable as error:
         return found | {"problem": str(error)}
     library = cache / "kernels" / made_from.key() / build.LIBRARY
     return found | {"compiler": made_from.version, "library": str(library), "built": library.exists()}
+
+
+def _sets(flags: frozenset[str], compiled: Iterable[str]) -> dict[str, list[str]]:
+    runs = [name for name in isas.runnable(flags) if name in compiled]
+    used = frozenset[str]().union(*(isas.known()[name].needs for name in runs))
+    return {"isas": runs[::-1], "unused": [name for name in UNITS if name in flags - used]}
 
 
 def _cuda(cache: Path) -> dict[str, Any]:
@@ -68,8 +74,9 @@ def described(found: dict[str, Any]) -> dict[str, str]:
     """The same for a person: name -> text."""
     if found["problem"]:
         return {"not here": found["problem"]}
-    runs, more = found["isas"][0], ", ".join(found["unused"])
-    slow = ": this processor has no AVX2 with FMA, so they are slow" if runs == "portable" else ""
+    best, *others = found["isas"]
+    runs, more = best + (f" (and {', '.join(others)})" if others else ""), ", ".join(found["unused"])
+    slow = ": without AVX2 and FMA, so they are slow" if best == "portable" else ""
     lines = {
         "compiler": found["compiler"],
         "library": found["library"] if found["built"] else "not built yet: at first use, or ahead by make kernels",

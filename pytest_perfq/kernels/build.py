@@ -3,9 +3,8 @@
     sources that open `namespace PERFQ_ISA`   compiled once an instruction set; the library chooses at run time
     all others                                compiled once, for any machine of this architecture
 
-A library's folder is named by all that went into it, so a changed source, flag, compiler or torch is another library. Run as a
-module it builds ahead: `python -m pytest_perfq.kernels.build CACHE`. Knows no op, and imports
-no torch.
+A library's folder is named by all that went into it, so a changed source, flag, compiler, torch or list of instruction sets is
+another library. Run as a module it builds ahead: `python -m pytest_perfq.kernels.build CACHE`. Knows no op, imports no torch.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_perfq.errors import KernelsUnavailable
+from pytest_perfq.kernels import isas
 from pytest_perfq.kernels.keeping import called, cores, kept
 from pytest_perfq.kernels.toolchain import TORCH_OLDEST, compiler, compiler_version, torch_package
 
@@ -36,8 +35,6 @@ COMMON = (
 FAST = ("-O3",)
 # A finding ends the process: a test run that only prints what the sanitizers saw would pass.
 SANITIZED = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-PORTABLE: Mapping[str, tuple[str, ...]] = {"portable": ()}
-X86: Mapping[str, tuple[str, ...]] = {**PORTABLE, "avx2": ("-mavx2", "-mfma")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class Unit:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """All that a library is made from. compiler: the command. version: what it says of itself. isas: name -> flags, the
-    one that every machine has first."""
+    one that every machine runs first, the best last."""
 
     sources: Path
     compiler: tuple[str, ...]
@@ -70,7 +67,8 @@ class Recipe:
         for path in self._files(".cpp"):
             source = path.relative_to(self.sources)
             (per_isa if PER_ISA in path.read_text(encoding="utf-8") else once).append(source)
-        units = [Unit(source, f"{source.parts[0]}-{source.stem}.o", ()) for source in once]
+        sets = "-DPERFQ_SETS(SET)=" + " ".join(f"SET({isa})" for isa in reversed(list(self.isas)))
+        units = [Unit(source, f"{source.parts[0]}-{source.stem}.o", (sets,)) for source in once]
         for isa, flags in self.isas.items():
             units += [
                 Unit(source, f"{source.parts[0]}-{source.stem}-{isa}.o", (f"-DPERFQ_ISA={isa}", *flags)) for source in per_isa
@@ -98,9 +96,8 @@ def recipe(sources: Path = SOURCES, sanitize: bool = False) -> Recipe:
     include, libraries = folder / "include", folder / "lib"
     headers = (f"-isystem{include}", f"-isystem{include / 'torch' / 'csrc' / 'api' / 'include'}")
     links = (f"-L{libraries}", "-ltorch_cpu", "-ltorch", "-lc10")
-    isas = X86 if platform.machine().lower() in ("x86_64", "amd64") else PORTABLE
     flags = (*COMMON, *(SANITIZED if sanitize else FAST), *headers)
-    return Recipe(sources, command, compiler_version(command), version, flags, isas, links)
+    return Recipe(sources, command, compiler_version(command), version, flags, isas.compiled(), links)
 
 
 def library(cache: Path, progress: Callable[[str], None], made_from: Recipe) -> Path:

@@ -144,11 +144,31 @@ def test_json_has_the_same_facts(command, known, tmp_path):
 
 def test_the_kernels_say_what_they_run_and_what_they_leave_unused(tmp_path):
     plain, none = frozenset({"avx2", "fma", "sse2"}), frozenset({"sse2"})
+    wide = plain | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
     assert kernels.facts(tmp_path, plain)["isas"] == ["avx2", "portable"]
-    assert kernels.facts(tmp_path, plain | {"avx512f", "avx512_vnni"})["unused"] == ["avx512f", "avx512_vnni"]
-    lines = kernels.described(kernels.facts(tmp_path, none) | {"problem": None, "compiler": "g++ 12", "library": "x"})
-    assert lines["instruction set"] == "portable: this processor has no AVX2 with FMA, so they are slow"
+    for flags, isas, unused in (
+        (wide, ["avx2", "portable"], ["avx512f"]),
+        (wide | {"avx512_vnni"}, ["avx512vnni", "avx2", "portable"], []),
+        (wide | {"avx512_vnni", "avx_vnni", "amx_int8"}, ["avx512vnni", "avxvnni", "avx2", "portable"], ["amx_int8"]),
+        (plain | {"avx_vnni"}, ["avxvnni", "avx2", "portable"], []),
+    ):
+        found = kernels.facts(tmp_path, flags)
+        assert found["isas"] == isas and found["unused"] == unused
+    here = {"problem": None, "compiler": "g++ 12", "library": "x"}
+    lines = kernels.described(kernels.facts(tmp_path, none) | here)
+    assert lines["instruction set"] == "portable: without AVX2 and FMA, so they are slow"
     assert lines["library"].startswith("not built yet")
+    lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "amx_int8"}) | here)
+    assert lines["instruction set"] == "avx512vnni (and avx2, portable)"
+    assert lines["not used yet"] == "amx_int8, which this processor has"
+
+
+def test_the_kernels_say_what_was_left_out_by_choice(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERFQ_KERNELS_ISAS", "portable")
+    found = kernels.facts(tmp_path, frozenset({"avx2", "fma", "avx_vnni"}))
+    assert found["isas"] == ["portable"] and found["unused"] == ["avx2", "avx_vnni"]
+    monkeypatch.setenv("PERFQ_KERNELS_ISAS", "sse9")
+    assert "names the instruction set 'sse9'" in kernels.facts(tmp_path)["problem"]
 
 
 def test_the_kernels_say_what_cuda_lacks_here(tmp_path, monkeypatch):

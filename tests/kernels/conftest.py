@@ -9,7 +9,7 @@ from kept import CACHE
 from on_gpu import OnGpu
 
 from pytest_perfq.errors import KernelsUnavailable
-from pytest_perfq.kernels import build_cuda, cuda_ops, cuda_toolkit, ops, toolchain
+from pytest_perfq.kernels import build_cuda, cuda_ops, cuda_toolkit, isas, ops, toolchain
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +21,9 @@ def kernels():
     return ops
 
 
-@pytest.fixture(scope="session", params=["avx2", "portable"])
+@pytest.fixture(scope="session", params=isas.runnable(isas.cpu_flags())[::-1])
 def isa(request, kernels):
-    """Every test that asks for it runs on both instruction sets."""
-    if request.param == "avx2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
-        pytest.skip("this CPU has no AVX2")
+    """Every test that asks for it runs on all instruction sets that this processor has."""
     assert kernels.select_isa(request.param) == request.param
     yield request.param
     kernels.select_isa("auto")

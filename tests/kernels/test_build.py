@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import os
-import platform
 import subprocess
 import sys
 
@@ -77,14 +76,15 @@ def test_a_library_is_built_once_and_works(tree, tmp_path):
 
 @needs_compiler
 def test_sources_of_an_instruction_set_are_compiled_once_each(tree):
-    units = [(str(unit.source), unit.flags) for unit in tree().units()]
-    isas = {"portable": (), "avx2": ("-mavx2", "-mfma")} if platform.machine() in ("x86_64", "AMD64") else {"portable": ()}
+    isas = {"portable": (), "avx2": ("-mavx2", "-mfma"), "avxvnni": ("-mavx2", "-mfma", "-mavxvnni")}
+    units = [(str(unit.source), unit.flags) for unit in tree(isas=isas).units()]
+    sets = ("-DPERFQ_SETS(SET)=SET(avxvnni) SET(avx2) SET(portable)",)
     assert units == [
-        ("cpu/dispatch.cpp", ()),
-        ("csrc/schema.cpp", ()),
+        ("cpu/dispatch.cpp", sets),
+        ("csrc/schema.cpp", sets),
         *(("cpu/add.cpp", (f"-DPERFQ_ISA={isa}", *flags)) for isa, flags in isas.items()),
     ]
-    assert len({unit.name for unit in tree().units()}) == len(units)
+    assert len({unit.name for unit in tree(isas=isas).units()}) == len(units)
 
 
 @needs_compiler
@@ -272,10 +272,13 @@ def test_windows_is_one_sentence(monkeypatch):
 
 
 @needs_compiler
-def test_objects_of_later_machines_are_linked_last():
-    """Of an inline function that several objects carry the linker keeps the first: never one that needs AVX2 to run."""
-    needing = ["-mavx2" in unit.flags for unit in build.recipe().units()]
-    assert needing == sorted(needing) and not all(needing)
+def test_objects_of_later_machines_are_linked_last(monkeypatch):
+    """Of an inline function that several objects carry the linker keeps the first: never one that needs AVX2 to run, nor one
+    that needs AVX512 where AVX2 will do."""
+    monkeypatch.setenv("PERFQ_KERNELS_ISAS", "all")
+    needing = [len(unit.flags) for unit in build.recipe().units() if unit.flags[0].startswith("-DPERFQ_ISA")]
+    once = [unit.flags[0].startswith("-DPERFQ_SETS") for unit in build.recipe().units()]
+    assert needing == sorted(needing) and once == sorted(once, reverse=True) and not all(once)
 
 
 def test_the_module_builds_ahead(tmp_path):

@@ -17,11 +17,11 @@ from pytest_perfq.backends import _check
 from pytest_perfq.backends._onnx import cache, export, optimize, placement, quantize, session
 from pytest_perfq.backends._onnx.options import Options
 from pytest_perfq.backends._onnx.program import OrtProgram
-from pytest_perfq.backends._refusals import cpu_flags
 from pytest_perfq.contracts import Batch, Model, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.quantization import Quantization
 from pytest_perfq.errors import BuildError
+from pytest_perfq.kernels.isas import cpu_flags
 
 FILE = "model.onnx"
 # Any of these sums products of bytes without saturating.

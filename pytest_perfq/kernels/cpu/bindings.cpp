@@ -13,7 +13,7 @@ std::atomic<const Kernels*> chosen{find_kernels("auto")};
 
 std::string select_isa(std::string wanted) {
   const Kernels* found = find_kernels(wanted.c_str());
-  if (!found) refuse("select_isa", "this processor has no '", wanted, "'; choose auto, avx2 or portable");
+  if (!found) refuse("select_isa", "this processor or this library has no '", wanted, "'; the library has: ", kSetNames);
   chosen.store(found);
   return found->isa;
 }

@@ -1,28 +1,64 @@
-// Which instruction set this processor runs.
+// Which instruction set this processor runs, of those that the build has compiled: PERFQ_SETS(SET) is SET(name) for each, the best
+// first.
 
 #include <cstring>
 
 #include "launch.h"
+#include "processor.h"
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
+#define PERFQ_DECLARE(isa) \
+  namespace isa {          \
+  extern const Kernels kernels; \
+  }
+#define PERFQ_ADDRESS(isa) &isa::kernels,
+#define PERFQ_NAME(isa) ", " #isa
 
 namespace perfq {
 
-namespace portable {
-extern const Kernels kernels;
-}
+PERFQ_SETS(PERFQ_DECLARE)
+
+const char* const kSetNames = "auto" PERFQ_SETS(PERFQ_NAME);
+
+namespace {
+
+const Kernels* const kSets[] = {PERFQ_SETS(PERFQ_ADDRESS)};
+const Kernels* guest = nullptr;
+
+uint32_t units() {
 #ifdef __x86_64__
-namespace avx2 {
-extern const Kernels kernels;
+  Leaves leaves{};
+  uint32_t eax, ebx, ecx, edx;
+  constexpr uint32_t kKeepsWide = 1u << 27;  // OSXSAVE: xgetbv may be asked
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) leaves.ecx1 = ecx;
+  if (leaves.ecx1 & kKeepsWide) asm("xgetbv" : "=a"(leaves.xcr0), "=d"(edx) : "c"(0));
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
+    leaves.ebx7 = ebx, leaves.ecx7 = ecx;
+    const bool more = eax >= 1;
+    if (more && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) leaves.eax7_1 = eax;
+  }
+  return units_of(leaves);
+#else
+  return 0;
+#endif
 }
 
-static bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-#endif
+}  // namespace
 
 const Kernels* find_kernels(const char* isa) {
-  const bool any = std::strcmp(isa, "auto") == 0;
-#ifdef __x86_64__
-  if ((any || std::strcmp(isa, avx2::kernels.isa) == 0) && has_avx2()) return &avx2::kernels;
-#endif
-  return any || std::strcmp(isa, portable::kernels.isa) == 0 ? &portable::kernels : nullptr;
+  if (guest && std::strcmp(isa, guest->isa) == 0) return guest;
+  const uint32_t here = units();
+  for (const Kernels* one : kSets) {
+    const bool wanted = std::strcmp(isa, "auto") == 0 || std::strcmp(isa, one->isa) == 0;
+    if (wanted && (one->needs & ~here) == 0) return one;
+  }
+  return nullptr;
 }
+
+// The tests bring sets whose instructions are played by others, and choose them by name.
+extern "C" __attribute__((visibility("default"))) void perfq_bring_kernels(const Kernels* brought) { guest = brought; }
 
 }  // namespace perfq

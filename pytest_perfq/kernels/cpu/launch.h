@@ -151,6 +151,7 @@ struct Rows {  // quantize and dequantize
 
 struct Kernels {
   const char* isa;
+  uint32_t needs;  // units of the processor, see processor.h
   void (*linear)(const Linear&, const Workers&);
   void (*linear_int8)(const LinearInt8&, const Workers&);
   void (*attention)(const Attention&, const Workers&);
@@ -166,6 +167,7 @@ struct Kernels {
 
 // By name, "auto" for the best this processor runs; null when it is unknown or the processor lacks it.
 const Kernels* find_kernels(const char* isa);
+extern const char* const kSetNames;  // what it may be given in this library, between commas
 
 void pack_panels(const float* weight, int64_t out, int64_t in, float* packed);
 void pack_panels_int8(const int8_t* weight, int64_t out, int64_t in, Bits bits, int8_t* packed);

@@ -1,0 +1,165 @@
+"""The instruction sets: which of them a processor runs, what is compiled for it, and that nothing else is ever chosen.
+
+No test here runs an instruction that the machine may lack: what a processor has is given, or asked of the compiler's runtime.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import platform
+import shutil
+
+import pytest
+
+from pytest_perfq.errors import KernelsUnavailable
+from pytest_perfq.kernels import build, isas, toolchain
+
+needs_compiler = pytest.mark.skipif(toolchain.unavailable() is not None, reason=str(toolchain.unavailable()))
+needs_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are sets of x86")
+
+PLAIN = frozenset({"sse2", "sse4_2", "avx"})
+HASWELL = PLAIN | {"avx2", "fma"}
+SKYLAKE = HASWELL | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+ICE_LAKE = SKYLAKE | {"avx512_vnni"}
+ALDER_LAKE = HASWELL | {"avx_vnni"}
+SAPPHIRE_RAPIDS = ICE_LAKE | {"avx_vnni", "avx512_bf16", "amx_int8"}
+RUN = {
+    PLAIN: ["portable"],
+    HASWELL: ["portable", "avx2"],
+    HASWELL - {"fma"}: ["portable"],
+    SKYLAKE: ["portable", "avx2"],
+    ICE_LAKE: ["portable", "avx2", "avx512vnni"],
+    ICE_LAKE - {"avx512vl"}: ["portable", "avx2"],
+    ALDER_LAKE: ["portable", "avx2", "avxvnni"],
+    SAPPHIRE_RAPIDS: ["portable", "avx2", "avxvnni", "avx512vnni"],
+}
+
+
+@needs_x86
+@pytest.mark.parametrize("flags", RUN)
+def test_what_a_processor_runs_is_what_is_compiled_for_it(flags, monkeypatch):
+    monkeypatch.delenv(isas.CHOICE, raising=False)
+    assert isas.runnable(flags) == list(isas.compiled(flags)) == RUN[flags]
+
+
+@needs_x86
+def test_a_processor_that_does_not_tell_its_flags_gets_all(monkeypatch):
+    monkeypatch.delenv(isas.CHOICE, raising=False)
+    assert isas.runnable(frozenset()) == list(isas.compiled(frozenset())) == list(isas.X86)
+
+
+@needs_x86
+def test_another_choice_is_compiled_instead(monkeypatch):
+    for chosen, names in {
+        "all": list(isas.X86),
+        "avx512vnni": ["portable", "avx512vnni"],
+        " avxvnni, avx2 ": RUN[ALDER_LAKE],
+    }.items():
+        monkeypatch.setenv(isas.CHOICE, chosen)
+        assert list(isas.compiled(HASWELL)) == names
+    monkeypatch.setenv(isas.CHOICE, "")
+    assert list(isas.compiled(HASWELL)) == RUN[HASWELL]
+
+
+def test_an_unknown_choice_is_one_sentence(monkeypatch):
+    monkeypatch.setenv(isas.CHOICE, "avx2,sse9")
+    monkeypatch.setattr(isas.platform, "machine", lambda: "x86_64")
+    with pytest.raises(KernelsUnavailable) as caught:
+        isas.compiled()
+    assert str(caught.value) == (
+        "PERFQ_KERNELS_ISAS names the instruction set 'sse9', which is none of portable, avx2, avxvnni, avx512vnni; correct it, or "
+        "unset it to compile what this processor runs"
+    )
+
+
+def test_another_architecture_has_the_portable_set_alone(monkeypatch):
+    monkeypatch.setattr(isas.platform, "machine", lambda: "aarch64")
+    assert isas.runnable(frozenset({"asimd"})) == list(isas.known()) == ["portable"]
+
+
+# A library with the real dispatch, whose sets hold a name and what they need, and nothing that could run.
+ASKED = """
+#include "launch.h"
+#include "processor.h"
+#include <cstring>
+#define API extern "C" __attribute__((visibility("default")))
+API const char* best() { return perfq::find_kernels("auto")->isa; }
+API int found(const char* isa) { const perfq::Kernels* one = perfq::find_kernels(isa); return one && std::strcmp(one->isa, isa) == 0; }
+API const char* names() { return perfq::kSetNames; }
+API unsigned units(unsigned ecx1, unsigned ebx7, unsigned ecx7, unsigned eax7_1, unsigned xcr0) {
+  return perfq::units_of({ecx1, ebx7, ecx7, eax7_1, xcr0});
+}
+API int has_avx2() { return __builtin_cpu_supports("avx2"); }
+API int has_fma() { return __builtin_cpu_supports("fma"); }
+API int has_avx512vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+"""
+TABLE = """
+#include "launch.h"
+#include "processor.h"
+#define QUOTE(isa) #isa
+#define TEXT(isa) QUOTE(isa)
+namespace perfq {
+namespace PERFQ_ISA {
+extern const Kernels kernels;
+const Kernels kernels = {TEXT(PERFQ_ISA), kCompiledFor};
+}
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """The library of ASKED and TABLE, with every set."""
+    root = tmp_path_factory.mktemp("dispatch")
+    for folder in build.FOLDERS:
+        (root / folder).mkdir()
+    for name in ("dispatch.cpp", "launch.h", "processor.h"):
+        shutil.copy(build.SOURCES / "cpu" / name, root / "cpu" / name)
+    (root / "cpu" / "asked.cpp").write_text(ASKED)
+    (root / "cpu" / "table.cpp").write_text(TABLE)
+    sets = {name: isa.flags for name, isa in isas.X86.items()}
+    recipe = dataclasses.replace(
+        build.recipe(root), isas=sets, links=(), flags=(*build.COMMON, "-O1", "-Wno-missing-field-initializers")
+    )
+    library = ctypes.CDLL(str(build.library(root / "cache", print, recipe)))
+    library.best.restype = library.names.restype = ctypes.c_char_p
+    return library
+
+
+@needs_compiler
+@needs_x86
+def test_a_library_with_every_set_runs_what_the_processor_has(asked):
+    """The oracle is what Linux and the compiler's own runtime say of the processor."""
+    runs = isas.runnable(isas.cpu_flags()) if isas.cpu_flags() else ["portable"] + ["avx2"] * asked.has_avx2()
+    assert asked.best().decode() == runs[-1]
+    assert [name for name in isas.X86 if asked.found(name.encode())] == runs
+    assert asked.found(b"avx2") == bool(asked.has_avx2() and asked.has_fma())
+    assert asked.found(b"avx512vnni") == asked.has_avx512vnni()
+    assert not asked.found(b"sse9") and asked.names() == b"auto, avx512vnni, avxvnni, avx2, portable"
+
+
+# Bits of cpuid as Intel's manual and Linux (arch/x86/include/asm/cpufeatures.h) number them: register, bit, and ours.
+ECX1, EBX7, ECX7, EAX7_1 = range(4)
+AVX2 = {(EBX7, 5): 1, (ECX1, 12): 2, (EAX7_1, 4): 4}
+AVX512 = {(EBX7, 16): 8, (EBX7, 30): 16, (EBX7, 17): 32, (EBX7, 31): 64, (ECX7, 11): 128, (EAX7_1, 5): 256}
+SSE_STATE, YMM_STATE, ZMM_STATE = 0x3, 0x7, 0xE7
+
+
+@needs_compiler
+@needs_x86
+def test_a_unit_counts_where_the_system_keeps_its_registers(asked):
+    every = [0, 0, 0, 0]
+    for register, bit in AVX2 | AVX512:
+        one = [0, 0, 0, 0]
+        one[register] = 1 << bit
+        every[register] |= 1 << bit
+        assert asked.units(*one, ZMM_STATE) == (AVX2 | AVX512)[register, bit]
+        assert asked.units(*one, YMM_STATE) == AVX2.get((register, bit), 0)
+        assert asked.units(*one, SSE_STATE) == 0
+    assert asked.units(*every, ZMM_STATE) == 511 and asked.units(*every, YMM_STATE) == 7 and asked.units(*every, 0) == 0
+    assert asked.units(*(~one & 0xFFFFFFFF for one in every), ZMM_STATE) == 0
+    assert asked.units(*every, ZMM_STATE & ~0x40) == 7  # one of the three states of AVX512 is not kept
