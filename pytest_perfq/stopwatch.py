@@ -35,6 +35,8 @@ FEWEST_BLOCKS = 10
 # The threads of the side before go on spinning for a few milliseconds (OpenMP's do) and hold the cores meanwhile: a fast
 # side would show them as a tail that is not its own.
 SETTLE_NS = 5_000_000
+# More than a model is made of, and less than a library: PyTorch is ten times as many.
+LIBRARY_OBJECTS = 50_000
 # From an idle clock to that of work.
 RAMP_S = 0.2
 
@@ -183,6 +185,14 @@ class Local:
         while settle and sum(settling) < SETTLE_NS:
             settling.append(self.clock.time_ns(self.call))
         return settling, [self.clock.time_ns(self.call) for _ in range(rounds)]
+
+
+def set_aside() -> None:
+    """Collects garbage, and leaves what libraries are made of out of every later collection, which would take longer than what is
+    timed. A model is made of few enough objects to be collected when it is done with."""
+    gc.collect()
+    if len(gc.get_objects()) > LIBRARY_OBJECTS:
+        gc.freeze()
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ from pytest_perfq.trials.pace import Pace
 
 # A visit's share of time where calls are slow: both sides together, see stopwatch; and of one side where they are fast, since
 # timing is then still the smaller part of what a visit costs.
-VISIT_S, SIDE_S = 4.0, 0.25
+VISIT_S, SIDE_S = 1.0, 0.25
 # Within a visit more rounds buy little: what differs from visit to visit is the process and the minute.
 VISIT_PRECISION = 0.005
 # Of a time that is given the screen takes at most this share where it has suspects, once every case had its first look:
