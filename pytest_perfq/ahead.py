@@ -35,6 +35,8 @@ def measure(session: pytest.Session, settings: Settings, passing: Passing, keep:
         # The controller of xdist collects nothing itself; its workers' items are not to be had before they run.
         items = collect(Environment(label="this run", folder=here), {"cache": str(settings.cache)}, arguments, none=True)
     target = suite.target_of(config)
+    # Of pytest-benchmark's tests, those that this run judges at all.
+    items = [one for one in items if one.case.test is None or (settings.benchmarks and one.refused is None)]
     timed = [one for one in items if one.case.kind == "latency" and target.unmeasured(one.case) is None]
     done = _done(settings)
     timed = [one for one in timed if one.nodeid not in done or len(done[one.nodeid].visits) < settings.passes]

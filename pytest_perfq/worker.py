@@ -6,32 +6,26 @@ prints goes to standard error.
 
 from __future__ import annotations
 
-import gc
-import json
 import os
-import queue
-import signal
 import sys
-import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_perfq.errors import DataError, PerfqError, ProgramError, Unavailable, UsageError
+from pytest_perfq.exchange import Exchange
 from pytest_perfq.trials.worker import PROTOCOL
 
 if TYPE_CHECKING:
     from pytest_perfq.core.case import Case
+    from pytest_perfq.held import HeldTests
     from pytest_perfq.runner import Workbench
-    from pytest_perfq.stopwatch import Local
+    from pytest_perfq.stopwatch import Local, Side
     from pytest_perfq.timedcall import TimedCall
 
-# What a request may still be at when its parent is gone, seconds: enough to free models and end.
-GRACE_S = 3.0
 # How the errors of a request travel.
 KINDS: tuple[tuple[type[PerfqError], str], ...] = (
     (UsageError, "usage"),
@@ -57,11 +51,13 @@ class Given:
 
 
 class Served:
-    """The requests, one method each."""
+    """The requests, one method each. exchange: where they come from."""
 
-    def __init__(self) -> None:
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
         self.given = Given(cache="")
         self._bench: Workbench | None = None
+        self._tests: HeldTests | None = None
         self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
         self._sides: dict[str, Local] = {}
         self._calls: dict[str, TimedCall] = {}
@@ -94,26 +90,33 @@ class Served:
     def fingerprint(self, device: str) -> dict[str, Any]:
         """The machine and software, as plain JSON."""
         self._pin(timing=False)
+        if self._bench is None and self._tests is not None:
+            return self._tests.fingerprint().to_json()
         return self.bench.fingerprint(device).to_json()
 
     def refuses(self, case: dict[str, Any]) -> list[str]:
         """Why the case cannot be built here."""
-        return self.bench.refuses(_case(case))
+        found = _case(case)
+        return self.bench.refuses(found) if found.test is None else []
 
-    def prepare(self, side: str, case: dict[str, Any]) -> dict[str, int | None]:
-        """Builds a latency case and keeps its call under the name of a side: {bytes} of its program."""
-        from pytest_perfq.stopwatch import Local, clock_for
+    def prepare(self, side: str, case: dict[str, Any], args: Sequence[str] = ()) -> dict[str, Any] | None:
+        """Builds a latency case and keeps its call under the name of a side: {bytes} of its program. Of a test of
+        pytest-benchmark, which args of pytest find, see held.HeldTests.hold."""
+        from pytest_perfq.stopwatch import Local, clock_for, set_aside
 
         self._pin(timing=False)
         found = _case(case)
         self._sides.pop(side, None)
-        gc.unfreeze()
+        if found.test is not None:
+            return self.tests.hold(side, found, args)
         self._calls[side] = self.bench.call(found)
         self._sides[side] = Local(self._calls[side], clock_for(found.device, self.given.l2))
-        # What the libraries and the model are made of stays: going through it before every block takes longer than the block.
-        gc.collect()
-        gc.freeze()
+        set_aside()
         return {"bytes": self._calls[side].built.program.bytes}
+
+    def loops(self, side: str, loops: int) -> None:
+        """So many calls are a round of a held test from now on."""
+        self.tests.loops(side, loops)
 
     def audit(self, side: str) -> None:
         """Holds the last timed output of a side against the way accuracy is measured."""
@@ -122,27 +125,39 @@ class Served:
     def warm(self, side: str) -> list[int]:
         """First calls of a side, ns."""
         self._pin(timing=True)
-        return self._sides[side].warm()
+        return self._side(side).warm()
 
     def block(self, side: str, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
         """Calls of a side: those that settle, those that count, ns."""
         from pytest_perfq.stopwatch import uncollected
 
         with uncollected():
-            return self._sides[side].block(rounds, settle)
+            return self._side(side).block(rounds, settle)
+
+    def _side(self, name: str) -> Side:
+        """A case of a sweep or a held test."""
+        return self._sides[name] if name in self._sides else self.tests.rounds[name]
 
     def profile(self, side: str, calls: int) -> dict[str, tuple[int, int]] | None:
         """What so many calls of a side are made of: operator -> (calls, ns); None where its program cannot tell."""
-        call: Any = self._sides[side].call
-        found = call.profile(calls)
+        found = self._calls[side].profile(calls)
         return None if found is None else dict(found)
 
     def time(
-        self, case: dict[str, Any], limits: list[dict[str, Any]], time_s: float, precision: float, passes: int
+        self,
+        case: dict[str, Any],
+        limits: list[dict[str, Any]],
+        time_s: float,
+        precision: float,
+        passes: int,
+        args: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """One visit of a latency case beside its original and the anchor. passes: visits of it in all."""
+        """One visit of a latency case beside its original and the anchor. passes: visits of it in all. args: of pytest, that
+        find a test of pytest-benchmark."""
         from pytest_perfq.core.budget import Limit
 
+        if _case(case).test is not None:
+            return self.tests.visit(_case(case), args, time_s, precision).to_json()
         plan = replace(self.bench.plan, time_s=time_s, precision=precision, visits=1, passes=passes)
         self.bench.plan = plan
         return self.bench.measure(_case(case), [Limit.from_json(limit) for limit in limits]).to_json()
@@ -164,9 +179,20 @@ class Served:
             self._bench = Workbench(Plan(seed=given.seed, l2=given.l2), resources)
         return self._bench
 
+    @property
+    def tests(self) -> HeldTests:
+        """Made at the first test of pytest-benchmark."""
+        if self._tests is None:
+            from pytest_perfq.held import HeldTests
+
+            self._tests = HeldTests(self.exchange, lambda request: answer(self, request), self.given.threads)
+        return self._tests
+
     def close(self) -> None:
         """Frees models and programs."""
         self._sides.clear()
+        if self._tests is not None:
+            self._tests.close()
         if self._bench is not None:
             self._bench.close()
 
@@ -193,36 +219,12 @@ def answer(served: Served, request: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error} ({where})", "kind": "program"}
 
 
-def requests() -> Iterator[str]:
-    """Lines of the parent as they come. Should it go away in the middle of a request, so does this process: a training that
-    nobody waits for would hold the machine for hours."""
-    source = os.fdopen(os.dup(0), encoding="utf-8")
-    # Code under test that asks for input must get none of the parent's.
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in source:
-            lines.put(line)
-        lines.put(None)
-        time.sleep(GRACE_S)
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)  # and whatever the request has started
-        os._exit(1)
-
-    threading.Thread(target=read, daemon=True).start()
-    return iter(lines.get, None)
-
-
 def main() -> int:
     """Answers until its parent closes the pipe."""
-    # Libraries print; the channel must hold nothing but answers.
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    served = Served()
-    for line in requests():
-        channel.write(json.dumps(answer(served, json.loads(line))) + "\n")
-        channel.flush()
+    exchange = Exchange()
+    served = Served(exchange)
+    while (request := exchange.take()) is not None:
+        exchange.give(answer(served, request))
     served.close()
     return 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1] / "pytest_perfq"
 # From the ground up. A module may import from the layers below its own, and from its own package.
 LAYERS = [
-    ["errors"],
+    ["errors", "exchange"],
     ["registry"],
     ["core"],
     ["contracts", "metrics"],
@@ -23,9 +23,10 @@ LAYERS = [
     ["item", "recorder"],
     ["suite"],
     ["collecting"],
-    ["ahead", "benchmark_hook"],
+    ["ahead", "benchmark_hook", "holding"],
     ["controller"],
     ["plugin"],
+    ["held"],
     ["worker"],
     ["cli"],
 ]
@@ -33,7 +34,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Tasks fine-tune: training is made for them, and they for it.
 SIBLINGS = {("tasks", "training"), ("training", "tasks")}
 HOMES = {
-    "pytest": {"plugin", "controller", "collecting", "suite", "ahead", "benchmark_hook"},
+    "pytest": {"plugin", "controller", "collecting", "suite", "ahead", "benchmark_hook", "holding"},
     "click": {"cli"},
     "sqlalchemy": {"store"},
     "rich": {"report", "cli"},

@@ -74,7 +74,7 @@ def _sides(asked: Asked, say: Callable[[str], None]) -> tuple[Sides, list[str]]:
         one, other = (Environment(label=python, python=python, folder=here) for python in asked.env)
     else:
         one, other = (revisions.environment(name, here, Path(how["cache"]), asked.install, say) for name in asked.words[:2])
-    return Sides(one, other, how), words
+    return Sides(one, other, how, words), words
 
 
 def _check(asked: Asked, here: Path) -> None:

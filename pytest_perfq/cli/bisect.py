@@ -72,8 +72,8 @@ class Held:
         try:
             here = revisions.environment(commit, Path.cwd(), Path(self.given["cache"]), self.install, self.passing.say)
             theirs = _case(collect(here, self.given, self.words), self.case.case.id)
-            entry = Entry(self.case.nodeid, self.case.case, theirs.case)
-            trials = Trials([entry], Sides(self.base, here, self.given), self.rules, self.time_s)
+            entry = Entry(self.case.nodeid, self.case.case, theirs.case, refused=self.case.refused or theirs.refused)
+            trials = Trials([entry], Sides(self.base, here, self.given, self.words), self.rules, self.time_s)
             trials.screened = trials.explained = False
             trials.watch, trials.say = self.passing.watch, self.passing.say
             told = {"base": self.base.label, "candidate": here.label, "vs": None, "bisect": self.case.case.id}
@@ -83,6 +83,8 @@ class Held:
         except KeyboardInterrupt:
             return "undecided", STOPPED
         if entry.refused is not None:
+            if entry.candidate.test is not None:  # by either side, unlike a case
+                return "skip", entry.refused
             raise UsageError(entry.refused)
         pair, verdict = trials.pairs[entry.name], trials.verdicts[entry.name]
         self.found[commit] = pair, verdict
@@ -164,7 +166,7 @@ def _named(root: Path, commit: str) -> str:
 
 def _case(collected: Sequence[Collected], name: str) -> Collected:
     for one in collected:
-        if one.case.id == name:
+        if one.case.id == name or (one.case.test is not None and one.nodeid == name):
             return one
     raise UnknownName("case", name, [one.case.id for one in collected])
 

@@ -43,7 +43,7 @@ def calibrate(words: Sequence[str], visits: int, store: str, threads: int | None
     said = settings(one, words)
     given = {**said, "threads": threads or said["threads"] or device.available_threads()}
     given["cache"] = given["cache"] or str(default_cache().resolve())
-    sides = Sides(one, replace(one, label="the same environment"), given)
+    sides = Sides(one, replace(one, label="the same environment"), given, words)
     collected, _ = sides.collected(words)
     entries = [Entry(one.nodeid, one.case, one.case, one.limits) for one in collected if one.case.kind == "latency"]
     if not entries:

@@ -54,7 +54,8 @@ class InPasses:
     """Measures cases in passes. given: how, see pytest_perfq.worker.Given. time_s: of all passes, None for as long as they
     take; each visit has its own bound in `visit`. visit: keywords of the worker's `time`. watch: told of every step. say: told
     sentences for a person. kept: told of what is known of a case after each of its visits. begun: by case id, what an earlier
-    process measured before it was cut off; only what it lacks is measured."""
+    process measured before it was cut off; only what it lacks is measured. args: of pytest, that find tests of
+    pytest-benchmark."""
 
     collected: Sequence[Collected]
     environment: Environment
@@ -68,6 +69,7 @@ class InPasses:
     kept: Callable[[Measurement], None] = lambda measurement: None
     begun: Mapping[str, Measurement] = field(default_factory=dict)
     found: dict[str, Measurement] = field(default_factory=dict)
+    args: Sequence[str] = ()
     _troubled: set[str] = field(default_factory=set)
     _started: float = 0.0
 
@@ -114,8 +116,10 @@ class InPasses:
             if worker.ask("refuses", PREPARE_S, case=case):
                 self._troubled.add(entry.name)
                 return
-            limits = [limit.to_json() for limit in entry.limits]
-            found = Measurement.from_json(worker.ask("time", PREPARE_S, case=case, limits=limits, **self.visit))
+            given = {"limits": [limit.to_json() for limit in entry.limits], **self.visit}
+            if entry.candidate.test is not None:
+                given["args"] = list(self.args)
+            found = Measurement.from_json(worker.ask("time", PREPARE_S, case=case, **given))
         except TrialError:
             raise
         except PerfqError:

@@ -55,7 +55,7 @@ class Beforehand:
             visit = {"time_s": settings.time / settings.passes, "precision": settings.precision, "passes": settings.passes}
             passes = InPasses(
                 self.items, here, self._given(), settings.passes, visit, settings.run_time, self.watch,
-                say=self.say, kept=self.kept, begun=self.begun, found=self.found.measurements,
+                say=self.say, kept=self.kept, begun=self.begun, found=self.found.measurements, args=self.arguments,
             )  # fmt: skip
             passes.run()
         if settings.against is not None:
@@ -69,7 +69,7 @@ class Beforehand:
             entries, _, new = matched(theirs, nominated)
             for name in new:
                 self.say(f"{name} is not in {base.label} and cannot be confirmed against it")
-            for name, finding in self._beside(entries, Sides(base, here, self._given())).items():
+            for name, finding in self._beside(entries, Sides(base, here, self._given(), self.arguments)).items():
                 # What the stored baseline suspected is settled by visits side by side.
                 self.found.decided[name] = (finding,)
         return self.found

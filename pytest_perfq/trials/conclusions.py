@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_perfq.core import validity
+from pytest_perfq.core.benchmarks import per_call
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Visit
@@ -26,21 +27,32 @@ STATUSES = {
 }
 
 
-def pair(entry: Entry, prints: Mapping[str, Fingerprint], label: str, sizes: Mapping[str, int | None] | None = None) -> Pair:
+def pair(
+    entry: Entry,
+    prints: Mapping[str, Fingerprint],
+    label: str,
+    sizes: Mapping[str, int | None] | None = None,
+    loops: int | None = None,
+) -> Pair:
     """Both sides as measurements. prints, sizes: machine and bytes of 'a', the base, and 'b', the candidate, where they are
-    known. label: of the base, which the candidate's measurement names."""
+    known. label: of the base, which the candidate's measurement names. loops: calls that a round of a visit is; None: one."""
     sizes = sizes or {}
-    visits = tuple(Visit(case=visit.b, base=visit.a, conditions=visit.conditions) for visit in entry.visits)
+    sides = [(per_call(one.a, loops), per_call(one.b, loops)) if loops else (one.a, one.b) for one in entry.visits]
+    visits = tuple(
+        Visit(case=now, base=was, conditions=visit.conditions) for visit, (was, now) in zip(entry.visits, sides, strict=True)
+    )
     facts: dict[str, str | int | float | bool] = {
         "base": label, "screen_visits": len(entry.screen), "confirm_visits": len(entry.confirm),
     }  # fmt: skip
+    if loops:
+        facts["iterations"] = loops
     now = Measurement(
         case=entry.candidate, fingerprint=prints.get("b", Fingerprint()), visits=visits, model_bytes=sizes.get("b"),
         facts=facts, unmeasured=entry.trouble,
     )  # fmt: skip
     was = Measurement(
         case=entry.base, fingerprint=prints.get("a", Fingerprint()), model_bytes=sizes.get("a"),
-        visits=tuple(Visit(case=visit.a) for visit in entry.visits),
+        visits=tuple(Visit(case=was) for was, _ in sides),
     )  # fmt: skip
     return Pair(now, entry.limits, was)
 

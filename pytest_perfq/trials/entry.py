@@ -22,20 +22,23 @@ SPOILT = 3
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A case as one side's suites have it: the test item, and what it was promised."""
+    """A case as one side's suites have it: the test item, and what it was promised. refused: why this side cannot be held
+    against another, None where it can."""
 
     nodeid: str
     case: Case
     limits: tuple[Limit, ...] = ()
+    refused: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         limits = [limit.to_json() for limit in self.limits]
-        return {"nodeid": self.nodeid, "case": self.case.to_json(), "limits": limits}
+        found = {"nodeid": self.nodeid, "case": self.case.to_json(), "limits": limits}
+        return found if self.refused is None else found | {"refused": self.refused}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Collected:
         limits = tuple(Limit.from_json(limit) for limit in values["limits"])
-        return cls(values["nodeid"], Case.from_json(values["case"]), limits)
+        return cls(values["nodeid"], Case.from_json(values["case"]), limits, values.get("refused"))
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ class Entry:
 def matched(base: Sequence[Collected], candidate: Sequence[Collected]) -> tuple[list[Entry], list[str], list[str]]:
     """Cases that both sides have, then the ids that only the base has and only the candidate has. A case that several items
     share is one entry, with the first item's name and the promises of all."""
-    theirs = {one.case.id: one.case for one in base}
+    theirs = {one.case.id: one for one in base}
     found: dict[str, Entry] = {}
     alone = []
     for one in candidate:
@@ -104,18 +107,25 @@ def matched(base: Sequence[Collected], candidate: Sequence[Collected]) -> tuple[
         if name in found:
             found[name].limits += tuple(limit for limit in one.limits if limit not in found[name].limits)
         elif name in theirs:
-            found[name] = Entry(one.nodeid, theirs[name], one.case, one.limits)
+            refused = theirs[name].refused or one.refused
+            found[name] = Entry(one.nodeid, theirs[name].case, one.case, one.limits, refused=refused)
         else:
             alone.append(name)
     return list(found.values()), [name for name in theirs if name not in found], alone
 
 
 def varied(collected: Sequence[Collected], text: str) -> list[Entry]:
-    """Every case beside itself with one axis changed; those that have the value already have nothing to be held against.
+    """Every case of a sweep beside itself with one axis changed; those that have the value already have nothing to be held
+    against.
 
     text: `AXIS=VALUE` with an axis that leaves the work the same, or `original` for the fp32 eager case. Raises UsageError.
     """
-    entries, _, _ = matched(collected, collected)
+    cases = [one for one in collected if one.case.test is None]
+    if collected and not cases:
+        raise UsageError(
+            "tests of pytest-benchmark have no axis to vary; hold two revisions or two environments against each other"
+        )
+    entries, _, _ = matched(cases, cases)
     found = []
     for entry in entries:
         other = _other(entry.candidate, text, entries)

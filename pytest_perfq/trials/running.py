@@ -43,7 +43,7 @@ class Trials:
     pairs: dict[str, Pair] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     ended: str | None = None
-    _prints: dict[str, dict[str, Fingerprint]] = field(default_factory=dict)
+    _prints: dict[tuple[str, bool], dict[str, Fingerprint]] = field(default_factory=dict)
     _sizes: dict[str, dict[str, int | None]] = field(default_factory=dict)
 
     @property
@@ -166,10 +166,12 @@ class Trials:
         self._conclude(entry, replace(verdict, findings=(finding, *verdict.findings[1:])))
 
     def _explain(self, entries: Sequence[Entry]) -> None:
-        """Profiles the worst regressions on both sides; the worst alone where the run has no time left."""
+        """Profiles the worst regressions on both sides; the worst alone where the run has no time left. A test of
+        pytest-benchmark is a call of anything, and has no operators."""
         if not self.explained:
             return
-        slower = [(self.verdicts[one.name].findings[0], one) for one in entries if one.name in self.verdicts and one.visits]
+        programs = [one for one in entries if one.candidate.test is None and one.name in self.verdicts and one.visits]
+        slower = [(self.verdicts[one.name].findings[0], one) for one in programs]
         slower = [(finding, entry) for finding, entry in slower if finding.status == "regressed"]
         slower.sort(key=lambda one: -(one[0].observed or 0.0))
         worst = slower[: explaining.EXPLAINED if self.ended is None else 1]
@@ -180,10 +182,9 @@ class Trials:
 
     def _visited(self, entry: Entry, workers: Workers) -> None:
         """What is known should this process end now."""
-        device = entry.candidate.device
-        if device not in self._prints:
-            found = workers.fingerprints(device)
-            self._prints[device] = {side: Fingerprint.from_json(one) for side, one in found.items()}
+        if _machine(entry) not in self._prints:
+            found = workers.fingerprints(entry.candidate.device)
+            self._prints[_machine(entry)] = {side: Fingerprint.from_json(one) for side, one in found.items()}
         self._sizes[entry.name] = dict(workers.sizes)
         self._conclude(entry, conclusions.cut_off(entry))
 
@@ -193,5 +194,11 @@ class Trials:
         self.keep(entry, pair, verdict)
 
     def _pair(self, entry: Entry) -> Pair:
-        prints = self._prints.get(entry.candidate.device, {})
-        return conclusions.pair(entry, prints, self.sides.base.label, self._sizes.get(entry.name))
+        prints = self._prints.get(_machine(entry), {})
+        sizes, loops = self._sizes.get(entry.name), self.sides.loops.get(entry.name)
+        return conclusions.pair(entry, prints, self.sides.base.label, sizes, loops)
+
+
+def _machine(entry: Entry) -> tuple[str, bool]:
+    """What entries have in common that are measured on one machine, under one set-up of it."""
+    return entry.candidate.device, entry.candidate.test is not None

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_perfq.core.case import Case
@@ -26,11 +26,15 @@ COLLECT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """base, candidate: where each is measured. given: how, see pytest_perfq.worker.Given."""
+    """base, candidate: where each is measured. given: how, see pytest_perfq.worker.Given. args: of pytest, by which tests of
+    pytest-benchmark are found again. loops: by case id, calls a round of those, once that is known: of both sides in all
+    visits."""
 
     base: Environment
     candidate: Environment
     given: Mapping[str, Any] = field(default_factory=dict)
+    args: Sequence[str] = ()
+    loops: dict[str, int] = field(default_factory=dict, compare=False)
     _openings: Iterator[int] = field(default_factory=itertools.count, compare=False, repr=False)
 
     @property
@@ -62,7 +66,7 @@ class Sides:
         turned = opening % 2 == 1
         sides = [self.base] if self.shared else [self.base, self.candidate]
         with _started(sides[::-1] if turned else sides, given) as workers:
-            yield Workers(workers[-1 if turned else 0], workers[0 if turned else -1], turned)
+            yield Workers(workers[-1 if turned else 0], workers[0 if turned else -1], turned, self.args, self.loops)
 
 
 @contextlib.contextmanager
@@ -85,7 +89,8 @@ def settings(environment: Environment, args: Sequence[str]) -> dict[str, Any]:
 
 
 def collect(environment: Environment, given: Mapping[str, Any], args: Sequence[str], none: bool = False) -> list[Collected]:
-    """The cases that pytest finds in an environment. none: there may be none. Raises UsageError and TrialError."""
+    """The cases and tests of pytest-benchmark that pytest finds in an environment. none: there may be none. Raises UsageError
+    and TrialError."""
     with Worker(environment, given) as worker:
         found = worker.ask("collect", COLLECT_S, args=list(args))
         return _cases(worker, found, args) if found or not none else []
@@ -95,28 +100,52 @@ def _cases(worker: Worker, answer: Sequence[dict[str, Any]], args: Sequence[str]
     found, where = [Collected.from_json(one) for one in answer], worker.environment
     if not found:
         raise UsageError(
-            f"{where.label}: pytest {' '.join(args)} finds no case of a Sweep in {where.folder}; name the folder or file of a "
-            "suite, as for pytest"
+            f"{where.label}: pytest {' '.join(args)} finds no case of a Sweep and no test of pytest-benchmark in "
+            f"{where.folder}; name the folder or file of a suite, as for pytest"
         )
-    return found
+    return [one if one.refused is None else replace(one, refused=f"{where.label}: {one.refused}") for one in found]
 
 
 class Workers:
     """Two workers that wait for requests, or one for both sides. Every request may raise Blamed and Lost."""
 
-    def __init__(self, base: Worker, candidate: Worker, turned: bool = False) -> None:
-        """turned: the candidate is asked first."""
+    def __init__(
+        self,
+        base: Worker,
+        candidate: Worker,
+        turned: bool = False,
+        args: Sequence[str] = (),
+        loops: dict[str, int] | None = None,
+    ) -> None:
+        """turned: the candidate is asked first. args, loops: see Sides."""
+        self._args, self._loops = args, {} if loops is None else loops
         self._workers = {"b": candidate, "a": base} if turned else {"a": base, "b": candidate}
         # Bytes of each side's program as prepared last; None of one that does not tell.
         self.sizes: dict[str, int | None] = {}
 
     def prepare(self, base: Case, candidate: Case) -> None:
-        """Builds a case on both sides. Raises Refused where there is nothing to compare."""
-        self.check(base, candidate)
-        cases = {"a": base.to_json(), "b": candidate.to_json()}
-        built = self._both("prepare", {side: {"side": side, "case": case} for side, case in cases.items()})
+        """Builds a case on both sides, or runs a test of pytest-benchmark as far as its call. Raises Refused where there is
+        nothing to compare."""
+        if candidate.test is None:
+            self.check(base, candidate)
+        cases = {"a": base, "b": candidate}
+        args = {} if candidate.test is None else {"args": list(self._args)}
+        built = self._both("prepare", {side: {"side": side, "case": case.to_json(), **args} for side, case in cases.items()})
+        for side, facts in built.items():
+            if facts is not None and "refused" in facts:
+                raise Refused(f"{self._workers[side].environment.label}: {facts['refused']}")
+        if candidate.test is not None:
+            self._level(candidate.id, built)
         # A worker of an earlier version of this protocol answers nothing.
         self.sizes = {side: None if facts is None else facts["bytes"] for side, facts in built.items()}
+
+    def _level(self, name: str, built: Mapping[str, Mapping[str, Any]]) -> None:
+        """As many calls a round on either side: enough for both, and one where each is set up."""
+        if name not in self._loops:
+            once = any(facts["renewed"] for facts in built.values())
+            self._loops[name] = 1 if once else max(facts["loops"] for facts in built.values())
+        if any(facts["loops"] != self._loops[name] for facts in built.values()):
+            self._both("loops", {side: {"side": side, "loops": self._loops[name]} for side in built})
 
     def check(self, base: Case, candidate: Case) -> None:
         """Raises Refused where the base refuses its case, Blamed where the candidate alone does."""
@@ -154,7 +183,7 @@ class Workers:
         return self._both("measure", {"a": {"case": base.to_json()}, "b": {"case": candidate.to_json()}})
 
     def _both(self, do: str, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """One request to each side, at once where they are two processes. Raises for the first side that fails."""
+        """One request to each side, at once where they are two processes. Raises for the side that fails, the base first."""
         answers: dict[str, Any] = {}
         troubles: list[Blamed] = []
         one_process = self._workers["a"] is self._workers["b"]
@@ -171,7 +200,8 @@ class Workers:
                 # Raised once both have answered: an answer left in the pipe would be the next request's.
                 troubles.append(error)
         if troubles:
-            raise troubles[0]
+            # What both sides meet with is not the candidate's doing.
+            raise min(troubles, key=lambda error: error.candidate)
         return answers
 
 

@@ -65,12 +65,13 @@ class Pair:
 
 
 class Script:
-    """slower: case -> slow-down. sd: of a visit, ln. does: (what, case) -> list of exceptions, one for each time."""
+    """slower: case -> slow-down. sd: of a visit, ln. does: (what, case) -> list of exceptions, one for each time. loops: case ->
+    calls a round, of tests of pytest-benchmark."""
 
     def __init__(self, slower=None, sd=0.005, seed=0, visit_s=1.0, start_s=5.0):
         self.slower, self.sd, self.dice = slower or {}, sd, random.Random(seed)
         self.visit_s, self.start_s, self.now = visit_s, start_s, 0.0
-        self.does, self.log, self.opened_pairs = {}, [], 0
+        self.does, self.log, self.opened_pairs, self.loops = {}, [], 0, {}
 
     def clock(self):
         return self.now

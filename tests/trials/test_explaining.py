@@ -128,7 +128,7 @@ class Told:
 
     def __init__(self, script, profile=None):
         self.script, self.profile, self.profiled = script, profile or self.plain, []
-        self.base, self.given = SimpleNamespace(label="main"), {"threads": 1}
+        self.base, self.given, self.loops = SimpleNamespace(label="main"), {"threads": 1}, {}
 
     def plain(self, side, calls):
         found = BASE if side == "a" else SLOW
