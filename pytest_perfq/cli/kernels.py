@@ -70,6 +70,10 @@ def _cuda(cache: Path) -> dict[str, Any]:
     return found | {"library": None if library is None else str(library)}
 
 
+def _bf16(runs: list[str]) -> str:
+    return "bf16" if isas.BF16 in runs else "no bf16, which takes avx512_bf16"
+
+
 def described(found: dict[str, Any]) -> dict[str, str]:
     """The same for a person: name -> text."""
     if found["problem"]:
@@ -81,7 +85,7 @@ def described(found: dict[str, Any]) -> dict[str, str]:
         "compiler": found["compiler"],
         "library": found["library"] if found["built"] else "not built yet: at first use, or ahead by make kernels",
         "instruction set": runs + slow,
-        "precisions": "fp32; int8 as w8a8, w8a7 and w7a7; no bf16 kernels yet",
+        "precisions": "fp32; int8 as w8a8, w8a7 and w7a7; " + _bf16(found["isas"]),
         "devices": "cpu; the CUDA half compiles, and has not run on a GPU yet",
         "nvcc": found["cuda"]["nvcc"] or "none",
         "CUDA library": found["cuda"]["library"] or "not built yet: ahead by make kernels-cuda",

@@ -116,7 +116,7 @@ class Encoder:
             [one.weight_scale for one in int8], [one.weight_sum for one in int8], biases,
             [tensor for norm in norms for tensor in (norm.weight, norm.bias)],
             self.weights.heads, self.weights.head_size**-0.5, norms[0].eps, norms[1].eps,
-            int8[0].bits if int8 else "fp32", layer.up.activation,
+            layer.qkv.bits, layer.up.activation,
         )  # fmt: skip
 
     def layer(self, x: Tensor, layer: PackedLayer, layout: Layout) -> Tensor:

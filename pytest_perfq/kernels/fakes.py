@@ -13,6 +13,7 @@ from torch import Tensor
 
 # The units that packed weights are padded to, as in cpu/launch.h: columns of a panel, and depth of an int8 one.
 FLOAT_PANEL = 16
+BF16_PANEL = 32
 INT8_PANEL = 32
 # What a GPU's int8 rows are padded to, as in cuda/bindings_linear.cpp.
 GPU_INT8_DEPTH = 32
@@ -55,6 +56,8 @@ def varlen_attention(qkv: Tensor, *others: Any, **named: Any) -> Tensor:
 def pack_weight(weight: Tensor) -> Tensor:
     if weight.is_cuda:
         return pack_weight_on_gpu(weight)
+    if weight.dtype == torch.bfloat16:
+        return weight.new_empty(_round_up(weight.shape[0], BF16_PANEL) * _round_up(weight.shape[1], 2))
     return weight.new_empty(_round_up(weight.shape[0], FLOAT_PANEL) * weight.shape[1])
 
 

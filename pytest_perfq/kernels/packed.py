@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -44,8 +45,8 @@ class Int8:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A packed weight and what `linear` or, with int8, `linear_int8` needs beside it. f8_scale [1, N]: of a weight that is
-    float8_e4m3fn [N, K]."""
+    """A packed weight and what `linear` or, with int8, `linear_int8` needs beside it. A weight in bfloat16 is multiplied with
+    rows rounded to it. f8_scale [1, N]: of a weight that is float8_e4m3fn [N, K]."""
 
     weight: Tensor
     bias: Tensor | None
@@ -53,6 +54,13 @@ class Linear:
     activation: str
     int8: Int8 | None
     f8_scale: Tensor | None = None
+
+    @property
+    def bits(self) -> str:
+        """How it multiplies, as the operation `layer` is told: a name of BITS, 'bf16' or 'fp32'."""
+        if self.int8 is not None:
+            return self.int8.bits
+        return "bf16" if self.weight.dtype == torch.bfloat16 else "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +88,5 @@ class PackedLayer:
 
     @property
     def one_op(self) -> bool:
-        """Whether the operation `layer` computes it: in fp32, or in INT8 with a scale for each token."""
+        """Whether the operation `layer` computes it: in fp32 or bf16, or in INT8 with a scale for each token."""
         return self.scales is None and (self.qkv.int8 is None or self.qkv.int8.input is None)

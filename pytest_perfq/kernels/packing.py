@@ -1,4 +1,4 @@
-"""Weights in the layouts that the operations read, in floating point, INT8 or FP8: what the encoder computes with.
+"""Weights in the layouts that the operations read, in fp32, bf16, INT8 or FP8: what the encoder computes with.
 
 `ops` is the namespace of operations of csrc/schema.cpp, or another with the same signatures. Knows neither the model the
 weights came from nor how calibration found a scale.
@@ -27,19 +27,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the linears of the layers compute. bits: a name of BITS, None for fp32. scales: one a layer where they were
+    """How the linears of the layers compute. bits: a name of BITS, None in floating point. scales: one a layer where they were
     calibrated, None for scales per token at run time. int8_residual: FasterTransformer's second mode: everything between the
     linears is uint8 too, one weight scale a tensor; needs scales. Otherwise the first: the residual stays in floating point,
-    one weight scale an output channel. f8: weights and what they are multiplied with in float8_e4m3fn, a scale a row of
-    either; a GPU's, and without bits."""
+    one weight scale an output channel. bf16: weights and the rows that they are multiplied with are rounded to bfloat16, and
+    all else stays float32; a CPU's, and without bits. f8: weights and what they are multiplied with in float8_e4m3fn, a scale a
+    row of either; a GPU's, and without bits."""
 
     bits: str | None = None
     scales: tuple[LayerScales, ...] | None = None
     int8_residual: bool = False
+    bf16: bool = False
     f8: bool = False
 
 
 FP32 = Recipe()
+BF16 = Recipe(bf16=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ def _layer(layer: Layer, ops: Any, recipe: Recipe, activation: str, scales: Laye
     def linear(dense: Dense, ends: str, activation: str = "none", late_bias: bool = False, parts: int = 1) -> Linear:
         if recipe.f8:
             return f8_linear(dense, activation, late_bias)
+        if recipe.bf16:
+            dense = Dense(dense.weight.to(torch.bfloat16), dense.bias)
         if recipe.bits is None:
             return float_linear(dense, ops, activation, late_bias)
         takes, gives = (None if scales is None else getattr(scales, name) for name in ends.split())

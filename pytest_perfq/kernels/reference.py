@@ -105,7 +105,10 @@ def activate(x: Tensor, activation: str) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    """x [T, K], weight [N, K] -> activation(x weight' + bias), [T, N]."""
+    """x [T, K], weight [N, K] -> activation(x weight' + bias), [T, N]. With a weight in bfloat16 x is rounded to it as well,
+    nearest, ties to even; their products are summed in the dtype of x."""
+    if weight.dtype == torch.bfloat16:
+        x, weight = x.to(torch.bfloat16).to(x.dtype), weight.to(x.dtype)
     product = x @ weight.T
     return activate(product if bias is None else product + bias, activation)
 
@@ -170,10 +173,10 @@ def layer(
     activation: str,
 ) -> Tensor:
     """x [T, H] -> [T, H]: a layer of the encoder. weights and biases: of qkv, out, up and down; scales: of int8 weights,
-    none in "fp32"; norms: weight and bias of the first and of the second."""
+    none in "fp32" and "bf16"; norms: weight and bias of the first and of the second."""
 
     def multiply(at: int, x: Tensor, activation: str = "none") -> Tensor:
-        if bits == "fp32":
+        if bits in ("fp32", "bf16"):
             return linear(x, weights[at], biases[at], activation)
         return linear_int8(x, weights[at], scales[at], biases[at], None, None, None, None, bits, activation)
 

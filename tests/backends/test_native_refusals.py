@@ -6,9 +6,10 @@ import pytest
 from native_programs import NATIVE, build, compiles
 from tiny_models import make_batch, make_case, make_model
 
+from pytest_perfq.contracts import Lack
 from pytest_perfq.core.quantization import Dynamic, Quantization, Static
 from pytest_perfq.errors import BuildError, UnknownName, UsageError
-from pytest_perfq.kernels import toolchain
+from pytest_perfq.kernels import isas, toolchain
 
 EXCLUDED = Static(exclude=["layernorm", "gelu", "residual", "gather", "softmax"])
 
@@ -26,8 +27,6 @@ def test_what_is_built(quantization):
 @pytest.mark.parametrize(
     ("backend", "fields", "reason"),
     [
-        ("native", {"precision": "bf16"},
-         "the native encoder has no bf16 kernels: use precision fp32, or a quantization"),
         ("native", {"precision": "fp16"},
          "the native encoder has no fp16 kernels: use precision fp32, or a quantization"),
         ("native", {"precision": "tf32"},
@@ -56,6 +55,37 @@ def test_what_is_built(quantization):
 def test_what_is_refused(backend, fields, reason, monkeypatch):
     monkeypatch.setattr(toolchain, "unavailable", lambda: None)
     assert NATIVE.refuses(make_case(backend, **fields)) == [reason]
+
+
+GENOA = frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"})
+needs_x86 = pytest.mark.skipif(isas.BF16 not in isas.known(), reason="avx512_bf16 is a unit of x86")
+
+
+@needs_x86
+@pytest.mark.parametrize(
+    ("flags", "chosen", "reason"),
+    [
+        (GENOA, "", None),
+        (GENOA, "all", None),
+        (GENOA - {"avx512_bf16"}, "all",
+         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32, or a quantization"),
+        (GENOA - {"avx512_bf16"} | {"amx_bf16"}, "",
+         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32, or a quantization"),
+        (frozenset(), "",
+         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32, or a quantization"),
+        (GENOA, "avx2,avx512vnni",
+         "bf16 needs the kernels' set avx512bf16, and PERFQ_KERNELS_ISAS leaves it out: name it there, or unset that"),
+        (GENOA, "sse9",
+         "PERFQ_KERNELS_ISAS names the instruction set 'sse9', which is none of portable, avx2, avxvnni, avx512vnni, avx512bf16; "
+         "correct it, or unset it to compile what this processor runs"),
+    ],
+)  # fmt: skip
+def test_bf16_is_refused_where_it_would_be_emulated(flags, chosen, reason, monkeypatch):
+    monkeypatch.setattr(toolchain, "unavailable", lambda: None)
+    monkeypatch.setattr(isas, "cpu_flags", lambda: flags)
+    monkeypatch.setenv(isas.CHOICE, chosen)
+    reasons = NATIVE.refuses(make_case("native", precision="bf16"))
+    assert reasons == ([] if reason is None else [reason]) and all(isinstance(one, Lack) for one in reasons)
 
 
 def test_a_quantization_of_another_precision_is_refused(monkeypatch):

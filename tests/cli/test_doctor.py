@@ -150,6 +150,7 @@ def test_the_kernels_say_what_they_run_and_what_they_leave_unused(tmp_path):
         (wide, ["avx2", "portable"], ["avx512f"]),
         (wide | {"avx512_vnni"}, ["avx512vnni", "avx2", "portable"], []),
         (wide | {"avx512_vnni", "avx_vnni", "amx_int8"}, ["avx512vnni", "avxvnni", "avx2", "portable"], ["amx_int8"]),
+        (wide | {"avx512_vnni", "avx512_bf16"}, ["avx512bf16", "avx512vnni", "avx2", "portable"], []),
         (plain | {"avx_vnni"}, ["avxvnni", "avx2", "portable"], []),
     ):
         found = kernels.facts(tmp_path, flags)
@@ -161,6 +162,9 @@ def test_the_kernels_say_what_they_run_and_what_they_leave_unused(tmp_path):
     lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "amx_int8"}) | here)
     assert lines["instruction set"] == "avx512vnni (and avx2, portable)"
     assert lines["not used yet"] == "amx_int8, which this processor has"
+    assert lines["precisions"] == "fp32; int8 as w8a8, w8a7 and w7a7; no bf16, which takes avx512_bf16"
+    lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "avx512_bf16"}) | here)
+    assert lines["precisions"] == "fp32; int8 as w8a8, w8a7 and w7a7; bf16"
 
 
 def test_the_kernels_say_what_was_left_out_by_choice(tmp_path, monkeypatch):

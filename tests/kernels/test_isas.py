@@ -32,7 +32,8 @@ RUN = {
     ICE_LAKE: ["portable", "avx2", "avx512vnni"],
     ICE_LAKE - {"avx512vl"}: ["portable", "avx2"],
     ALDER_LAKE: ["portable", "avx2", "avxvnni"],
-    SAPPHIRE_RAPIDS: ["portable", "avx2", "avxvnni", "avx512vnni"],
+    SAPPHIRE_RAPIDS: ["portable", "avx2", "avxvnni", "avx512vnni", "avx512bf16"],
+    SAPPHIRE_RAPIDS - {"avx512_bf16"}: ["portable", "avx2", "avxvnni", "avx512vnni"],
 }
 
 
@@ -68,8 +69,8 @@ def test_an_unknown_choice_is_one_sentence(monkeypatch):
     with pytest.raises(KernelsUnavailable) as caught:
         isas.compiled()
     assert str(caught.value) == (
-        "PERFQ_KERNELS_ISAS names the instruction set 'sse9', which is none of portable, avx2, avxvnni, avx512vnni; correct it, or "
-        "unset it to compile what this processor runs"
+        "PERFQ_KERNELS_ISAS names the instruction set 'sse9', which is none of portable, avx2, avxvnni, avx512vnni, avx512bf16; "
+        "correct it, or unset it to compile what this processor runs"
     )
 
 
@@ -139,7 +140,7 @@ def test_a_library_with_every_set_runs_what_the_processor_has(asked):
     assert [name for name in isas.X86 if asked.found(name.encode())] == runs
     assert asked.found(b"avx2") == bool(asked.has_avx2() and asked.has_fma())
     assert asked.found(b"avx512vnni") == asked.has_avx512vnni()
-    assert not asked.found(b"sse9") and asked.names() == b"auto, avx512vnni, avxvnni, avx2, portable"
+    assert not asked.found(b"sse9") and asked.names() == b"auto, avx512bf16, avx512vnni, avxvnni, avx2, portable"
 
 
 # Bits of cpuid as Intel's manual and Linux (arch/x86/include/asm/cpufeatures.h) number them: register, bit, and ours.

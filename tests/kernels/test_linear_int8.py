@@ -314,5 +314,6 @@ def test_what_does_not_fit_is_refused(isa, kernels):
     refuse("x", x=normal(2, 8).double())
     refuse("weight_scale", weight_scale=scales.double())
     refuse("weight_sum", weight_sum=sums.long())
+    refuse("begin", 32, "bytes", weight=torch.cat([packed[:1], packed])[1:])
     refused(lambda: kernels.pack_weight_int8(matrix.float(), "w8a7"), "pack_weight_int8", "weight")
     refused(lambda: kernels.pack_weight_int8(matrix, "w2a2"), "pack_weight_int8", "w2a2", "w8a7")

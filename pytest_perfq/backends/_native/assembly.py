@@ -77,7 +77,8 @@ def _several(
 def _recipe(case: Case, bits: str, model: Model, resources: Resources, calibration: Calibration) -> packing.Recipe:
     wanted = case.quantization
     if wanted is None:
-        return packing.FP32
+        # On a GPU the packed weights become bfloat16 with all else; see Gpu.encoder.
+        return packing.BF16 if case.device == "cpu" and case.precision == "bf16" else packing.FP32
     if wanted.approach == "dynamic":
         return packing.Recipe(bits)
     resources.progress(f"calibrating {model.source} for {case.backend} ({case.numeric})")

@@ -9,7 +9,8 @@ from pytest_perfq.backends._native import gpu_refusals
 from pytest_perfq.contracts import Lack
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.quantization import GROUPS, Quantization
-from pytest_perfq.kernels import toolchain
+from pytest_perfq.errors import KernelsUnavailable
+from pytest_perfq.kernels import isas, toolchain
 
 # What the encoder's linears are in an ONNX graph, and so what a quantization calls them.
 OPERATOR = "MatMul"
@@ -24,10 +25,26 @@ def machine(case: Case) -> list[str]:
     named = [name for name in GPU_OPTIONS if name in dict(case.backend.options)]
     if named:
         return [f"{' and '.join(named)} of native is a GPU's, and the case has device cpu: leave it out or use device cuda"]
-    if case.precision != "fp32" and case.quantization is None:
+    if case.precision not in ("fp32", "bf16") and case.quantization is None:
         return [f"the native encoder has no {case.precision} kernels: use precision fp32, or a quantization"]
     missing = toolchain.unavailable()
-    return [] if missing is None else [Lack(missing)]
+    reasons: list[str] = [] if missing is None else [Lack(missing)]
+    return reasons + (bf16(isas.cpu_flags()) if case.precision == "bf16" and case.quantization is None else [])
+
+
+def bf16(flags: frozenset[str]) -> list[str]:
+    """Of a CPU with these flags, and of what is compiled for it: one set of instructions computes bf16, and nothing else does
+    under that name."""
+    if isas.BF16 not in isas.known() or not isas.known()[isas.BF16].needs <= flags:
+        needs = "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated"
+        return [Lack(f"{needs}: use precision fp32, or a quantization")]
+    try:
+        compiled = isas.compiled(flags)
+    except KernelsUnavailable as error:
+        return [Lack(str(error))]
+    if isas.BF16 not in compiled:
+        return [Lack(f"bf16 needs the kernels' set {isas.BF16}, and {isas.CHOICE} leaves it out: name it there, or unset that")]
+    return []
 
 
 def quantization(case: Case) -> list[str]:

@@ -88,8 +88,9 @@ int64_t head_size(const char* op, int64_t features, int64_t heads) {
   return size;
 }
 
-void aligned(const char* op, const Input<int8_t>& packed) {
-  if (reinterpret_cast<uintptr_t>(packed.data()) % 32 != 0) refuse(op, "the packed weight does not begin at 32 bytes; pack it anew");
+void aligned(const char* op, const void* packed, uintptr_t bytes) {
+  if (reinterpret_cast<uintptr_t>(packed) % bytes == 0) return;
+  refuse(op, "the packed weight does not begin at ", bytes, " bytes; pack it anew");
 }
 
 }  // namespace perfq

@@ -22,6 +22,12 @@ std::string select_isa(std::string wanted) {
 
 const Kernels& kernels() { return *chosen.load(std::memory_order_relaxed); }
 
+const Kernels& bf16_kernels(const char* op) {
+  const Kernels& found = kernels();
+  if (found.linear_bf16) return found;
+  refuse(op, "bfloat16 weights are multiplied by avx512_bf16, and the kernels run on '", found.isa, "'; pack float32 weights");
+}
+
 Workers workers() {
   return {static_cast<int>(torch::stable::get_num_threads()),
           [](int64_t count, int64_t grain, void (*body)(int64_t, int64_t, void*), void* context) {

@@ -11,4 +11,7 @@ namespace perfq {
 const Kernels& kernels();  // those that select_isa chose, at first the best
 Workers workers();         // the threads of torch, as many as it says now
 
+// The same, where they multiply bfloat16; refuses elsewhere.
+const Kernels& bf16_kernels(const char* op);
+
 }  // namespace perfq

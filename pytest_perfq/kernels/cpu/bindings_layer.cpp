@@ -1,4 +1,4 @@
-// A whole layer of the encoder, in float or in INT8 with a scale a row.
+// A whole layer of the encoder, in float, bfloat16 or INT8 with a scale a row.
 
 #include <torch/csrc/stable/library.h>
 
@@ -13,9 +13,9 @@ struct HeldLinear {
              const Tensor& shift, int64_t in, int64_t out)
       : bias(op, "one of biases", shift, 1) {
     agree(op, "one of biases has numbers:", bias.count(), "the layer needs", out);
-    int64_t needed = round_up(out, kFloatPanel) * in;
+    int64_t needed = 0;
     if (!scale) {
-      weight.emplace(op, "one of packed", packed, 1);
+      needed = weight.emplace(op, "one of packed", packed, bits == "bf16").needed(out, in);
     } else {
       weight8.emplace(op, "one of packed", packed, 1);
       scales.emplace(op, "a scale in scales", *scale, 1);
@@ -23,18 +23,19 @@ struct HeldLinear {
       agree(op, "a scale in scales has numbers:", scales->count(), "the layer needs", out);
       agree(op, "one of sums has numbers:", sums->count(), "the layer needs", out);
       needed = round_up(out, kInt8Panel) * round_up(in, int8_depth(bits_of(op, bits)));
-      aligned(op, *weight8);
+      aligned(op, weight8->data(), kInt8Alignment);
     }
     agree(op, "one of packed has numbers:", packed.numel(), "the layer needs", needed);
   }
 
   LayerLinear pointers() const {
-    if (weight) return {weight->data(), nullptr, nullptr, nullptr, bias.data()};
-    return {nullptr, weight8->data(), scales->data(), sums->data(), bias.data()};
+    if (weight) return {weight->floats(), weight->pairs(), nullptr, nullptr, nullptr, bias.data()};
+    return {nullptr, nullptr, weight8->data(), scales->data(), sums->data(), bias.data()};
   }
 
   Input<float> bias;
-  std::optional<Input<float>> weight, scales;
+  std::optional<FloatWeight> weight;
+  std::optional<Input<float>> scales;
   std::optional<Input<int8_t>> weight8;
   std::optional<Input<int32_t>> sums;
 };
@@ -46,7 +47,8 @@ Tensor layer(const Tensor& x, const Tensor& cu_seqlens, std::vector<Tensor> pack
   const Input<float> rows(op, "x", x, 2);
   const Input<int32_t> starts(op, "cu_seqlens", cu_seqlens, 1);
   const int64_t hidden = at_least_one(op, "the hidden size", rows.size(1));
-  const bool int8 = bits != "fp32";
+  const bool bf16 = bits == "bf16", int8 = !bf16 && bits != "fp32";
+  const Kernels& runs = bf16 ? bf16_kernels(op) : kernels();
   check_sequences(op, starts, rows.size(0));
   agree(op, "packed holds", packed.size(), "it takes", 4);
   agree(op, "biases holds", biases.size(), "it takes", 4);
@@ -72,7 +74,7 @@ Tensor layer(const Tensor& x, const Tensor& cu_seqlens, std::vector<Tensor> pack
   call.qkv = qkv.pointers(), call.out = out.pointers(), call.up = up.pointers(), call.down = down.pointers();
   call.attention_norm = {norm[0].data(), norm[1].data(), static_cast<float>(attention_eps)};
   call.output_norm = {norm[2].data(), norm[3].data(), static_cast<float>(output_eps)};
-  kernels().layer(call, workers());
+  runs.layer(call, workers());
   return y;
 }
 

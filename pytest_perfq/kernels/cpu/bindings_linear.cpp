@@ -1,4 +1,4 @@
-// The linears, in float and in INT8, and the packing of their weights.
+// The linears, in float, bfloat16 and INT8, and the packing of their weights.
 
 #include <torch/csrc/stable/library.h>
 
@@ -9,8 +9,18 @@
 namespace perfq {
 namespace {
 
+Tensor pack_weight_bf16(const char* op, const Tensor& weight) {
+  const Input<BFloat16> rows(op, "weight", weight, 2);
+  const int64_t out = rows.size(0), in = at_least_one(op, "the number of in features", rows.size(1));
+  Tensor packed = make({round_up(out, kBf16Panel) * round_up(in, 2)}, ScalarType::BFloat16);
+  uint32_t* pairs = reinterpret_cast<uint32_t*>(data_of<BFloat16>(packed));
+  pack_panels_bf16(reinterpret_cast<const uint16_t*>(rows.data()), out, in, pairs);
+  return packed;
+}
+
 Tensor pack_weight(const Tensor& weight) {
   const char* op = "pack_weight";
+  if (weight.scalar_type() == ScalarType::BFloat16) return pack_weight_bf16(op, weight);
   const Input<float> rows(op, "weight", weight, 2);
   const int64_t out = rows.size(0), in = at_least_one(op, "the number of in features", rows.size(1));
   Tensor packed = make({round_up(out, kFloatPanel) * in}, ScalarType::Float);
@@ -21,16 +31,22 @@ Tensor pack_weight(const Tensor& weight) {
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t out_features,
               std::string activation) {
   const char* op = "linear";
-  const Input<float> rows(op, "x", x, 2), packed(op, "weight", weight, 1);
+  const Input<float> rows(op, "x", x, 2);
+  const FloatWeight packed(op, "weight", weight, weight.scalar_type() == ScalarType::BFloat16);
   const MaybeInput<float> shift(op, "bias", bias, 1);
   const Activation after = activation_of(op, activation);
   const int64_t in = at_least_one(op, "the number of in features", rows.size(1));
   at_least_one(op, "out_features", out_features);
-  agree(op, "the packed weight has numbers:", packed.count(), "these features need", round_up(out_features, kFloatPanel) * in);
+  agree(op, "the packed weight has numbers:", packed.count(), "these features need", packed.needed(out_features, in));
   if (shift) agree(op, "bias has numbers:", shift.count(), "out_features is", out_features);
-  Tensor y = make({rows.size(0), out_features}, ScalarType::Float);
-  kernels().linear({rows.data(), packed.data(), shift.data(), data_of<float>(y), rows.size(0), in, out_features, after},
-                   workers());
+  const int64_t tokens = rows.size(0);
+  Tensor y = make({tokens, out_features}, ScalarType::Float);
+  float* to = data_of<float>(y);
+  if (packed.pairs()) {
+    bf16_kernels(op).linear_bf16({rows.data(), packed.pairs(), shift.data(), to, tokens, in, out_features, after}, workers());
+  } else {
+    kernels().linear({rows.data(), packed.floats(), shift.data(), to, tokens, in, out_features, after}, workers());
+  }
   return y;
 }
 
@@ -94,7 +110,7 @@ Tensor linear_int8(const Tensor& x, const Tensor& weight, const Tensor& weight_s
         round_up(call.out, kInt8Panel) * round_up(call.in, int8_depth(call.bits)));
   agree(op, "weight_scale has numbers:", scales.count(), "weight_sum", sums.count());
   if (shift) agree(op, "bias has numbers:", shift.count(), "weight_scale", scales.count());
-  aligned(op, packed);
+  aligned(op, packed.data(), kInt8Alignment);
   if (input_scale.has_value() != input_zero.has_value() || (bytes && !input_scale)) {
     refuse(op, "input_scale and input_zero go together, and a uint8 x needs both");
   }

@@ -29,6 +29,8 @@ constexpr int kInt16Weights = 258;
 
 // Panels of `columns` output features, [N / columns][K][columns] in float, zero-padded in N.
 constexpr int kFloatPanel = 16;
+// Panels of 32 output features of bfloat16, two along K side by side: [N / 32][(K + 1) / 2][32][2], zero-padded in both.
+constexpr int kBf16Panel = 32;
 // Panels of 32 output features; K is padded to a multiple of 8 or 16. See linear_int8.cpp for the order inside.
 constexpr int kInt8Panel = 32;
 constexpr int int8_depth(Bits bits) { return bits == Bits::kW7A7 ? 16 : 8; }
@@ -41,6 +43,15 @@ struct Linear {
   const float* weight;  // packed
   const float* bias;    // [out] or null
   float* y;             // [rows, out]
+  int64_t rows, in, out;
+  Activation activation;
+};
+
+struct LinearBf16 {
+  const float* x;         // [rows, in], rounded to bfloat16 where it is packed
+  const uint32_t* pairs;  // the packed weight, two bfloat16 each
+  const float* bias;      // [out] or null
+  float* y;               // [rows, out]
   int64_t rows, in, out;
   Activation activation;
 };
@@ -90,8 +101,9 @@ struct AddLayerNorm {
   float eps;
 };
 
-struct LayerLinear {  // `weight` or, in INT8, the next three
+struct LayerLinear {  // `weight`, `pairs` or, in INT8, the next three
   const float* weight;
+  const uint32_t* pairs;
   const int8_t* weight8;
   const float* scale;
   const int32_t* sum;
@@ -153,6 +165,7 @@ struct Kernels {
   const char* isa;
   uint32_t needs;  // units of the processor, see processor.h
   void (*linear)(const Linear&, const Workers&);
+  void (*linear_bf16)(const LinearBf16&, const Workers&);  // null where the set has no unit for it: nothing else serves
   void (*linear_int8)(const LinearInt8&, const Workers&);
   void (*attention)(const Attention&, const Workers&);
   void (*add_layernorm)(const AddLayerNorm&, const Workers&);
@@ -170,6 +183,7 @@ const Kernels* find_kernels(const char* isa);
 extern const char* const kSetNames;  // what it may be given in this library, between commas
 
 void pack_panels(const float* weight, int64_t out, int64_t in, float* packed);
+void pack_panels_bf16(const uint16_t* weight, int64_t out, int64_t in, uint32_t* packed);
 void pack_panels_int8(const int8_t* weight, int64_t out, int64_t in, Bits bits, int8_t* packed);
 
 }  // namespace perfq

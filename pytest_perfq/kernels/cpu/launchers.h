@@ -4,6 +4,12 @@
 namespace perfq {
 namespace PERFQ_ISA {
 void linear(const Linear& call, const Workers& workers);
+#if defined(__AVX512BF16__) || defined(PERFQ_PLAYED_DOT)
+#define PERFQ_HAS_BF16
+void linear_bf16(const LinearBf16& call, const Workers& workers);
+#else  // an empty entry of the table, which the bindings look at before they or `layer` would call it
+constexpr void (*linear_bf16)(const LinearBf16& call, const Workers& workers) = nullptr;
+#endif
 void linear_int8(const LinearInt8& call, const Workers& workers);
 void attention(const Attention& call, const Workers& workers);
 void add_layernorm(const AddLayerNorm& call, const Workers& workers);

@@ -37,6 +37,10 @@ struct Rows {
 
 void multiply(const Layer& layer, const LayerLinear& by, Activation activation, const float* x, const Rows& rows, float* y,
               const Workers& workers) {
+  if (by.pairs) {
+    linear_bf16({x, by.pairs, by.bias, y, rows.count, rows.in, rows.out, activation}, workers);
+    return;
+  }
   if (!layer.int8) {
     linear({x, by.weight, by.bias, y, rows.count, rows.in, rows.out, activation}, workers);
     return;

@@ -19,6 +19,16 @@ void pack_panels(const float* weight, int64_t out, int64_t in, float* packed) {
   }
 }
 
+// panel p, pair k, column j: weight[32 p + j][2 k] in the lower half, [2 k + 1] in the upper one.
+void pack_panels_bf16(const uint16_t* weight, int64_t out, int64_t in, uint32_t* packed) {
+  const auto at = [=](int64_t n, int64_t k) { return n < out && k < in ? uint32_t{weight[n * in + k]} : 0; };
+  for (int64_t n = 0; n < round_up(out, kBf16Panel); n += kBf16Panel) {
+    for (int64_t k = 0; k < in; k += 2) {
+      for (int64_t j = 0; j < kBf16Panel; ++j) *packed++ = at(n + j, k) | at(n + j, k + 1) << 16;
+    }
+  }
+}
+
 // A panel is 32 columns (w8a7, w7a7) or two halves of 16 (w8a8). It holds, for every 8 of K, two groups of 4 or four of 2,
 // and of each group the bytes of its first column, of the next, and so on: what one vpmaddubsw (vpmaddwd after widening)
 // multiplies with a broadcast.

@@ -11,8 +11,8 @@ namespace PERFQ_ISA {
 
 extern const Kernels kernels;
 const Kernels kernels = {
-    PERFQ_TEXT(PERFQ_ISA), kCompiledFor, linear,  linear_int8, attention, add_layernorm,
-    layer,                 embed_layernorm, pool, restore,     quantize,  dequantize,
+    PERFQ_TEXT(PERFQ_ISA), kCompiledFor,    linear, linear_bf16, linear_int8, attention,  add_layernorm,
+    layer,                 embed_layernorm, pool,   restore,     quantize,    dequantize,
 };
 
 }  // namespace PERFQ_ISA

@@ -23,14 +23,16 @@ PERFQ_LIBRARY(PERFQ_OPS, m) {
   // qkv [T, 3H] (queries, keys, values; heads side by side) -> softmax(scale q k') v within each sequence, [T, H].
   m.def("varlen_attention(Tensor qkv, Tensor cu_seqlens, int heads, float scale) -> Tensor");
 
-  // weight [N, K] float -> the layout `linear` reads, flat.
+  // weight [N, K] float32, or bfloat16 -> the layout `linear` reads, flat, of the same type.
   m.def("pack_weight(Tensor weight) -> Tensor");
-  // x [T, K], packed weight -> activation(x weight' + bias), [T, N].
+  // x [T, K], packed weight -> activation(x weight' + bias), [T, N]. On a CPU x is float32, and its rows are rounded to bfloat16
+  // (nearest, ties to even) where the weight is; products are summed in float32.
   m.def("linear(Tensor x, Tensor weight, Tensor? bias, SymInt out_features, str activation) -> Tensor");
 
-  // One layer as one op: what linear (in bits "fp32"; else linear_int8 with a scale a row), varlen_attention and add_layernorm
-  // give one after the other. packed and biases: of the linears qkv, out, up and down; scales and sums: their weight_scale and
-  // weight_sum, empty in fp32; norms: weight and bias of the one after attention, then of the one after the layer.
+  // One layer as one op: what linear (in bits "fp32" and "bf16"; else linear_int8 with a scale a row), varlen_attention and
+  // add_layernorm give one after the other. packed and biases: of the linears qkv, out, up and down; scales and sums: their
+  // weight_scale and weight_sum, none in fp32 and bf16; norms: weight and bias of the one after attention, then of the one after
+  // the layer.
   m.def(
       "layer(Tensor x, Tensor cu_seqlens, Tensor[] packed, Tensor[] scales, Tensor[] sums, Tensor[] biases, Tensor[] norms, "
       "int heads, float scale, float attention_eps, float output_eps, str bits, str activation) -> Tensor");

@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/BFloat16.h>
 
 #include <optional>
 #include <stdexcept>
@@ -13,6 +14,7 @@
 
 namespace perfq {
 
+using torch::headeronly::BFloat16;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
@@ -50,6 +52,7 @@ constexpr ScalarType scalar_type() {
   if constexpr (std::is_same_v<T, int32_t>) return ScalarType::Int;
   if constexpr (std::is_same_v<T, int64_t>) return ScalarType::Long;
   if constexpr (std::is_same_v<T, int8_t>) return ScalarType::Char;
+  if constexpr (std::is_same_v<T, BFloat16>) return ScalarType::BFloat16;
   return ScalarType::Byte;
 }
 
