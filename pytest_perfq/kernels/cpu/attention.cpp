@@ -13,7 +13,9 @@ namespace perfq {
 namespace PERFQ_ISA {
 namespace {
 
-constexpr int kQueries = 2 * kTileRows;
+constexpr int kQueries = 12;
+// Queries of a tile: more rows that lie where they lie would want more pointers than there are registers.
+constexpr int kScoreRows = 6;
 // Keys a chunk: 12 x (384 + 16) scores are 19 KiB of L1. Sequences up to this length need no rescaling.
 constexpr int64_t kChunk = 384;
 // The step between rows of scores is not a multiple of 4 KiB, so that rows do not evict each other.
@@ -90,9 +92,10 @@ void pack_head(const Source& from, int64_t length, int64_t size, float factor, c
 
 // scores[r][0..keys) for one tile of queries; keys beyond the sequence get the lowest number.
 void score(const float* queries, int64_t stride, int rows, const float* keys, int64_t count, int64_t size, float* scores) {
-  for (int64_t key = 0; key < count; key += kTileColumns) {
-    tile_rows<false, false>(rows, queries, stride, keys + key * size, size, nullptr, scores + key, kScoreStep);
-  }
+  each_strip(padded(count), [&]<int kPanels>(int64_t key) {
+    tile_rows<kPanels, false, false, kScoreRows>(rows, queries, stride, keys + key * size, kTileColumns * size, size, nullptr,
+                                                 scores + key, kScoreStep);
+  });
   for (int r = 0; r < rows; ++r) {
     for (int64_t key = count; key < padded(count); ++key) scores[r * kScoreStep + key] = kLowest;
   }
@@ -124,16 +127,16 @@ float soften(float* scores, int64_t count, float& maximum_so_far, float& sum_so_
   return rescale;
 }
 
-// One block of up to 12 queries from `q` on: two tiles of rows, whose scores and sums lie one under the other.
+// One block of up to 12 queries from `q` on: tiles of rows, whose scores and sums lie one under the other.
 void attend_block(const Attention& call, const Head& head, const Source& from, const Buffers& buffer, int64_t q, int rows) {
   const int64_t width = padded(call.size);
-  const Tiles tiles(rows);
+  const Tiles queries(rows, kScoreRows), tiles(rows, kTileRows);
   float tops[kQueries], sums[kQueries];
   for (int64_t key = 0; key < head.length; key += kChunk) {
     const int64_t count = smaller(kChunk, head.length - key);
-    for (int64_t t = 0; t < tiles.count; ++t) {
-      score(from.at + (q + tiles.begin(t)) * from.stride, from.stride, tiles.size(t), buffer.keys + key * call.size, count, call.size,
-            buffer.scores + tiles.begin(t) * kScoreStep);
+    for (int64_t t = 0; t < queries.count; ++t) {
+      score(from.at + (q + queries.begin(t)) * from.stride, from.stride, queries.size(t), buffer.keys + key * call.size, count,
+            call.size, buffer.scores + queries.begin(t) * kScoreStep);
     }
     for (int r = 0; r < rows; ++r) {
       if (key == 0) {
@@ -144,18 +147,19 @@ void attend_block(const Attention& call, const Head& head, const Source& from, c
       float* out = buffer.out + r * width;
       for (int64_t j = 0; j < width; j += kLanes) store(out + j, load(out + j) * all(rescale));
     }
-    for (int64_t j = 0; j < width; j += kTileColumns) {
+    const int64_t panel = kTileColumns * head.length;
+    each_strip(width, [&]<int kPanels>(int64_t j) {
       const float* values = buffer.values + j * head.length + key * kTileColumns;
       for (int64_t t = 0; t < tiles.count; ++t) {
         const float* p = buffer.scores + tiles.begin(t) * kScoreStep;
         float* out = buffer.out + tiles.begin(t) * width + j;
         if (key == 0) {
-          tile_rows<false, false>(tiles.size(t), p, kScoreStep, values, count, nullptr, out, width);
+          tile_rows<kPanels, false, false>(tiles.size(t), p, kScoreStep, values, panel, count, nullptr, out, width);
         } else {
-          tile_rows<false, true>(tiles.size(t), p, kScoreStep, values, count, nullptr, out, width);
+          tile_rows<kPanels, false, true>(tiles.size(t), p, kScoreStep, values, panel, count, nullptr, out, width);
         }
       }
-    }
+    });
   }
   for (int r = 0; r < rows; ++r) {
     float* row = buffer.out + r * width;

@@ -1,4 +1,5 @@
-// y = activation(x W' + b) in float: blocks of x packed into L2, panels of W streamed past them, 6 x 16 tiles in registers.
+// y = activation(x W' + b) in float: blocks of x packed into L2, strips of W (a panel or two) streamed past them, tiles of 6 x 16 or
+// 12 x 32 in registers.
 
 #include "activation.h"
 #include "launchers.h"
@@ -11,8 +12,8 @@ namespace {
 
 // Rows of x packed at a time: 192 x 256 floats with their padding to 8 are 256 KiB, half of an L2 of 512 KiB.
 constexpr int64_t kBlockRows = 192;
-// Depth of a block: a panel of 256 x 16 floats is 16 KiB, half of an L1 of 32 KiB.
-constexpr int64_t kBlockDepth = 256;
+// Depth of a block: a strip of 256 x 16 or 128 x 32 floats is 16 KiB, half of an L1 of 32 KiB.
+constexpr int64_t kBlockDepth = 256 / kTilePanels;
 
 // Nearly equal blocks of at most kBlockDepth.
 int64_t depth_step(int64_t depth) {
@@ -20,15 +21,22 @@ int64_t depth_step(int64_t depth) {
   return blocks == 0 ? 1 : round_up((depth + blocks - 1) / blocks, kLanes);
 }
 
-struct Block {  // rows [row, row + rows) of x and panels [first, last) of W
+struct Block {  // rows [row, row + rows) of x and strips [first, last) of W
   int64_t row, rows, first, last;
 };
 
 void pack_rows(const Linear& call, const Block& block, int64_t k, int64_t depth, float* packed) {
-  const Tiles tiles(block.rows);
+  const Tiles tiles(block.rows, kTileRows);
   for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
     const float* from = call.x + (block.row + tiles.begin(t)) * call.in + k;
-    pack_transposed(from, call.in, tiles.size(t), depth, 1.0f, packed, kPackedStep);
+    if constexpr (kTileRows <= kLanes) {
+      pack_transposed(from, call.in, tiles.size(t), depth, 1.0f, packed, kPackedStep);
+    } else {
+      for (int r = 0; r < tiles.size(t); r += kLanes) {
+        const int rows = static_cast<int>(smaller(int64_t{kLanes}, tiles.size(t) - r));
+        pack_transposed(from + r * call.in, call.in, rows, depth, 1.0f, packed + r, kPackedStep);
+      }
+    }
   }
 }
 
@@ -46,47 +54,58 @@ void finish(const Linear& call, int rows, float* c, int64_t stride) {
   if (r < rows) activate_rows<1>(call.activation, c + r * stride, stride);
 }
 
-// One panel against the packed rows. The last panel of an N that is no multiple of 16 goes by way of `edge` [rows][16].
-void panel(const Linear& call, const Block& block, int64_t number, const float* packed, int64_t k, int64_t depth,
-           float* edge) {
-  const int64_t column = number * kFloatPanel;
-  const bool whole = column + kFloatPanel <= call.out;
+// One strip against the packed rows. The last panel of an N that is no multiple of 16 goes by way of `edge` [rows][columns].
+template <int kPanels>
+void strip(const Linear& call, const Block& block, int64_t number, const float* packed, int64_t k, int64_t depth, float* edge) {
+  constexpr int64_t kWidth = kPanels * kFloatPanel;
+  const int64_t column = number * kTilePanels * kFloatPanel, panel = kFloatPanel * call.in;
+  const bool whole = column + kWidth <= call.out;
   const bool first = k == 0, last = k + depth == call.in;
   float* c = whole ? call.y + block.row * call.out + column : edge;
-  const int64_t stride = whole ? call.out : kFloatPanel;
-  const float* weight = call.weight + number * kFloatPanel * call.in + k * kFloatPanel;
-  float bias[kFloatPanel] = {};
-  if (call.bias) memcpy(bias, call.bias + column, sizeof(float) * smaller(int64_t{kFloatPanel}, call.out - column));
-  const Tiles tiles(block.rows);
+  const int64_t stride = whole ? call.out : kWidth;
+  const float* weight = call.weight + number * kTilePanels * panel + k * kFloatPanel;
+  float bias[kWidth] = {};
+  if (call.bias) memcpy(bias, call.bias + column, sizeof(float) * smaller(kWidth, call.out - column));
+  const Tiles tiles(block.rows, kTileRows);
   const int64_t bytes = number + 1 < block.last ? depth * kFloatPanel * static_cast<int64_t>(sizeof(float)) : 0;
-  Ahead next(weight + kFloatPanel * call.in, bytes, tiles.count);
+  Ahead next(weight + kPanels * panel, bytes, tiles.count), beside(weight + (kPanels + 1) * panel, bytes, tiles.count);
   for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
     const int rows = tiles.size(t);
     float* to = c + tiles.begin(t) * stride;
     next.fetch();
+    if constexpr (kPanels > 1) beside.fetch();
     if (first) {
-      tile_rows<true, false>(rows, packed, 0, weight, depth, bias, to, stride);
+      tile_rows<kPanels, true, false>(rows, packed, 0, weight, panel, depth, bias, to, stride);
     } else {
-      tile_rows<true, true>(rows, packed, 0, weight, depth, nullptr, to, stride);
+      tile_rows<kPanels, true, true>(rows, packed, 0, weight, panel, depth, nullptr, to, stride);
     }
-    if (last && call.activation != Activation::kNone) finish(call, rows, to, stride);
+    if (!last || call.activation == Activation::kNone) continue;
+    PERFQ_UNROLL
+    for (int p = 0; p < kPanels; ++p) finish(call, rows, to + p * kFloatPanel, stride);
   }
   if (last && !whole) {
     for (int64_t r = 0; r < block.rows; ++r) {
-      memcpy(call.y + (block.row + r) * call.out + column, edge + r * kFloatPanel, sizeof(float) * (call.out - column));
+      memcpy(call.y + (block.row + r) * call.out + column, edge + r * kWidth, sizeof(float) * (call.out - column));
     }
   }
 }
 
 void run_block(const Linear& call, const Block& block) {
   const int64_t step = depth_step(call.in);
-  const int64_t tiles = Tiles(block.rows).count;
+  const int64_t tiles = Tiles(block.rows, kTileRows).count;
   float* packed = static_cast<float*>(scratch(kInputs, sizeof(float) * (tiles * step * kPackedStep)));
-  float* edge = static_cast<float*>(scratch(kPanel, sizeof(float) * tiles * kTileRows * kFloatPanel));
+  float* edge = static_cast<float*>(scratch(kPanel, sizeof(float) * tiles * kTileRows * kTilePanels * kFloatPanel));
   for (int64_t k = 0; k < call.in; k += step) {
     const int64_t depth = smaller(step, call.in - k);
     pack_rows(call, block, k, depth, packed);
-    for (int64_t number = block.first; number < block.last; ++number) panel(call, block, number, packed, k, depth, edge);
+    for (int64_t number = block.first; number < block.last; ++number) {
+      const bool alone = kTilePanels > 1 && (number + 1) * kTilePanels * kFloatPanel - kFloatPanel >= call.out;
+      if (alone) {
+        strip<1>(call, block, number, packed, k, depth, edge);
+      } else {
+        strip<kTilePanels>(call, block, number, packed, k, depth, edge);
+      }
+    }
   }
 }
 
@@ -94,14 +113,14 @@ void run_block(const Linear& call, const Block& block) {
 
 void linear(const Linear& call, const Workers& workers) {
   if (call.rows == 0 || call.out == 0) return;
-  const int64_t panels = (call.out + kFloatPanel - 1) / kFloatPanel;
+  const int64_t strips = (call.out + kTilePanels * kFloatPanel - 1) / (kTilePanels * kFloatPanel);
   const int64_t blocks = (call.rows + kBlockRows - 1) / kBlockRows;
   const int64_t block_rows = round_up((call.rows + blocks - 1) / blocks, kTileRows);
-  // A unit is one panel of one block of rows; a thread's units lie side by side, so it packs each of its blocks once.
-  parallel(workers, blocks * panels, 1, [&](int64_t begin, int64_t end) {
+  // A unit is one strip of one block of rows; a thread's units lie side by side, so it packs each of its blocks once.
+  parallel(workers, blocks * strips, 1, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end;) {
-      const int64_t row = unit / panels * block_rows;
-      const int64_t first = unit % panels, last = smaller(panels, first + end - unit);
+      const int64_t row = unit / strips * block_rows;
+      const int64_t first = unit % strips, last = smaller(strips, first + end - unit);
       if (row < call.rows) run_block(call, {row, smaller(block_rows, call.rows - row), first, last});
       unit += last - first;
     }

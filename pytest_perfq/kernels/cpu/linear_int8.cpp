@@ -1,13 +1,19 @@
 // y = activation(x W' + b) with 8 or 7 bit operands and exact int32 sums.
 //
-// First every row of x is quantized into tiles of a few rows; then tiles of 2 x 32 outputs (6 x 16 in w8a8) are summed, a
-// run of the depth at a time so that the weights of the run stay in L1 while all rows of a block pass by.
+// First every row of x is quantized into tiles of a few rows; then tiles of a few rows by 16 or 32 outputs are summed, a run of
+// the depth at a time so that the weights of the run stay in L1 while all rows of a block pass by.
 
 #include "activation.h"
 #include "launchers.h"
 #include "parallel.h"
 #include "quantizing.h"
+#include "tiles.h"
+#include "vnni.h"
+#ifdef PERFQ_VNNI
+#include "tile_vnni.h"
+#else
 #include "tile_int8.h"
+#endif
 
 namespace perfq {
 namespace PERFQ_ISA {
@@ -96,23 +102,25 @@ struct Packed {
   static constexpr int kRows = Shape<kBits>::kRows;
 
   explicit Packed(const LinearInt8& call)
-      : depth(round_up(call.in, int8_depth(kBits))), tiles((call.rows + kRows - 1) / kRows) {
+      : depth(round_up(call.in, int8_depth(kBits))), tiles((call.rows + kRows - 1) / kRows), even(call.rows, kRows) {
     const int64_t bytes = round_up(tiles * kRows * depth * static_cast<int64_t>(sizeof(T)), 64);
     char* memory = static_cast<char*>(scratch(kInputs, bytes + sizeof(RowScale) * tiles * kRows));
     elements = reinterpret_cast<T*>(memory);
     scales = reinterpret_cast<RowScale*>(memory + bytes);
   }
 
+  int64_t begin(int64_t tile) const { return Shape<kBits>::kEven ? even.begin(tile) : tile * kRows; }
   int rows(const LinearInt8& call, int64_t tile) const {
-    return static_cast<int>(smaller(int64_t{kRows}, call.rows - tile * kRows));
+    return Shape<kBits>::kEven ? even.size(tile) : static_cast<int>(smaller(int64_t{kRows}, call.rows - tile * kRows));
   }
+  T* at(int64_t tile) const { return elements + begin(tile) * depth; }
 
   void fill(const LinearInt8& call, int64_t tile) const {
     const int count = rows(call, tile);
     const int64_t step = count * kGathered;
     for (int r = 0; r < count; ++r) {
-      const int64_t row = tile * kRows + r;
-      T* to = elements + tile * kRows * depth + r * kGathered;
+      const int64_t row = begin(tile) + r;
+      T* to = at(tile) + r * kGathered;
       if (call.x8) {
         scales[row] = {*call.input_scale, *call.input_zero};
         copy_byte_row(call.x8 + row * call.in, call.in, to, step);
@@ -130,6 +138,7 @@ struct Packed {
   }
 
   int64_t depth, tiles;
+  Tiles even;
   T* elements;
   RowScale* scales;
 };
@@ -141,23 +150,25 @@ struct Unit {  // a panel of weights and the tiles [first, last) that it is mult
 
 template <Bits kBits>
 void multiply(const LinearInt8& call, const Packed<kBits>& x, const Unit& unit, const Quantized& out_as, int32_t* memory) {
-  constexpr int kRows = Shape<kBits>::kRows, kColumns = Shape<kBits>::kColumns;
-  const int64_t column = unit.panel * kColumns;
+  constexpr int kRows = Shape<kBits>::kRows, kColumns = Shape<kBits>::kColumns, kPanel = Shape<kBits>::kPanel;
+  const int64_t column = unit.panel * kColumns, next_panel = kPanel * x.depth;
   const Columns<kColumns> by(call, column);
   const int8_t* w = call.weight + column * x.depth;
-  for (int64_t k = 0; k < x.depth; k += unit.run_depth, w += kColumns * unit.run_depth) {
+  for (int64_t k = 0; k < x.depth; k += unit.run_depth, w += kPanel * unit.run_depth) {
     const int64_t depth = smaller(unit.run_depth, x.depth - k);
     const bool ends = k + depth == x.depth;
-    Ahead next(w + kColumns * depth, ends && !unit.more ? 0 : kColumns * unit.run_depth, unit.last - unit.first);
+    const int8_t* after = w + kPanel * depth + (ends ? (kColumns - kPanel) * x.depth : 0);
+    Ahead next(after, ends && !unit.more ? 0 : kColumns * unit.run_depth, unit.last - unit.first);
     for (int64_t t = unit.first; t < unit.last; ++t) {
+      const int64_t begin = x.begin(t);
       const int rows = x.rows(call, t);
       // Sums that are not carried over to another run need not be kept.
       int32_t* sums = memory + (unit.run_depth < x.depth ? (t - unit.first) * kRows * kColumns : 0);
-      if (ends) expect(call, t * kRows, rows, column);
+      if (ends) expect(call, begin, rows, column);
       next.fetch();
-      tile_rows<kBits>(rows, x.elements + t * kRows * x.depth + k * rows, w, depth, k > 0, sums);
+      tile_rows<kBits>(rows, x.elements + begin * x.depth + k * rows, w, next_panel, depth, k > 0, sums);
       for (int r = 0; ends && r < rows; ++r) {
-        const int64_t row = t * kRows + r;
+        const int64_t row = begin + r;
         finish(call, sums + r * kColumns, x.scales[row], by, row * call.out + column, call.out - column, out_as);
       }
     }

@@ -1,68 +1,88 @@
-// The one floating point inner loop: R rows times 16 columns, over the depth. linear.cpp and attention.cpp block around it.
+// The one floating point inner loop: R rows times the columns of one panel of 16 or of two, over the depth. linear.cpp and
+// attention.cpp block around it. Sums are added up in the order of the depth, whatever the tile.
 #pragma once
 
-#include "simd.h"
+#include "tiles.h"
 
 namespace perfq {
 namespace PERFQ_ISA {
 
-constexpr int kTileRows = 6;  // 6 x 2 accumulators, 2 columns of b and a broadcast fill 15 of 16 registers
-constexpr int kTileColumns = 16;
-constexpr int kPackedStep = 8;  // floats from one depth to the next of packed rows
+constexpr int kTileColumns = 16;  // of a panel
+#if defined(__AVX512F__) || PERFQ_PLAYED_VNNI == 64
+// 12 rows of two panels are 24 sums, and with 2 columns of b and a broadcast 27 of 32 registers: 14 loads for 24 multiply-adds.
+// One panel alone is 13 loads for 12.
+typedef float Column __attribute__((vector_size(64)));
+constexpr int kTileRows = 12, kTilePanels = 2;
+constexpr int kPackedStep = 16;  // floats from one depth to the next of packed rows
+inline Column every(float v) { return Column{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
+#else
+using Column = Vec;  // 6 x 2 sums, 2 columns of b and a broadcast fill 15 of 16 registers
+constexpr int kTileRows = 6, kTilePanels = 1;
+constexpr int kPackedStep = 8;
+inline Column every(float v) { return all(v); }
+#endif
+typedef float ColumnAnywhere __attribute__((vector_size(sizeof(Column)), aligned(4), may_alias));
+constexpr int kColumn = sizeof(Column) / sizeof(float), kColumns = kTileColumns / kColumn;  // vectors of a panel
 
-// Rows in tiles as even as can be: 32 rows are 6, 6, 5, 5, 5, 5 and not five times 6 and a slow 2, whose few sums would wait
-// for each other.
-struct Tiles {
-  explicit Tiles(int64_t rows, int64_t most = kTileRows) : count((rows + most - 1) / most), rows(rows) {}
-  int64_t begin(int64_t tile) const { return tile * (rows / count) + smaller(tile, rows % count); }
-  int size(int64_t tile) const { return static_cast<int>(begin(tile + 1) - begin(tile)); }
+inline Column load_column(const float* from) { return *reinterpret_cast<const ColumnAnywhere*>(from); }
+inline void store_column(float* to, Column value) { *reinterpret_cast<ColumnAnywhere*>(to) = value; }
 
-  int64_t count, rows;
-};
-
-// c[r][0..16) = start + sum over k of a(r, k) b[k][0..16).
+// c[r][column] = start + sum over k of a(r, k) b[k][column], for 16 columns a panel.
 //
-// a(r, k) is a[k * 8 + r] when kPacked, else a[r * a_stride + k]. b: [depth][16], one panel. start: c itself when
-// kAccumulate, else `bias` [16], or zero without one.
-template <int R, bool kPacked, bool kAccumulate>
-inline void tile(const float* a, int64_t a_stride, const float* b, int64_t depth, const float* bias, float* c,
+// a(r, k) is a[k * kPackedStep + r] when kPacked, else a[r * a_stride + k]. b: [depth][16], and another panel `next` floats behind it
+// with two. start: c itself when kAccumulate, else `bias` [16 * kPanels], or zero without one.
+template <int R, int kPanels, bool kPacked, bool kAccumulate>
+inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth, const float* bias, float* c,
                  int64_t c_stride) {
-  Vec sums[R][2];
+  constexpr int kAcross = kPanels * kColumns;
+  Column sums[R][kAcross];
   PERFQ_UNROLL
   for (int r = 0; r < R; ++r) {
     PERFQ_UNROLL
-    for (int v = 0; v < 2; ++v) {
-      sums[r][v] = kAccumulate ? load(c + r * c_stride + v * kLanes) : bias ? load(bias + v * kLanes) : all(0.0f);
+    for (int v = 0; v < kAcross; ++v) {
+      sums[r][v] = kAccumulate ? load_column(c + r * c_stride + v * kColumn) : bias ? load_column(bias + v * kColumn) : Column{};
     }
   }
 #pragma GCC unroll 2
   for (int64_t k = 0; k < depth; ++k) {
-    const Vec left = load(b + k * kTileColumns), right = load(b + k * kTileColumns + kLanes);
+    Column by[kAcross];
+    PERFQ_UNROLL
+    for (int v = 0; v < kAcross; ++v) by[v] = load_column(b + v / kColumns * next + k * kTileColumns + v % kColumns * kColumn);
     PERFQ_UNROLL
     for (int r = 0; r < R; ++r) {
-      const Vec x = all(kPacked ? a[k * kPackedStep + r] : a[r * a_stride + k]);
-      sums[r][0] += x * left;
-      sums[r][1] += x * right;
+      const Column x = every(kPacked ? a[k * kPackedStep + r] : a[r * a_stride + k]);
+      PERFQ_UNROLL
+      for (int v = 0; v < kAcross; ++v) sums[r][v] += x * by[v];
     }
   }
   PERFQ_UNROLL
   for (int r = 0; r < R; ++r) {
     PERFQ_UNROLL
-    for (int v = 0; v < 2; ++v) store(c + r * c_stride + v * kLanes, sums[r][v]);
+    for (int v = 0; v < kAcross; ++v) store_column(c + r * c_stride + v * kColumn, sums[r][v]);
   }
 }
 
-template <bool kPacked, bool kAccumulate>
-inline void tile_rows(int rows, const float* a, int64_t a_stride, const float* b, int64_t depth, const float* bias,
+// The tile of `rows`, from R to kMost.
+template <int kPanels, bool kPacked, bool kAccumulate, int kMost = kTileRows, int R = 1>
+inline void tile_rows(int rows, const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth, const float* bias,
                       float* c, int64_t c_stride) {
-  switch (rows) {
-    case 1: return tile<1, kPacked, kAccumulate>(a, a_stride, b, depth, bias, c, c_stride);
-    case 2: return tile<2, kPacked, kAccumulate>(a, a_stride, b, depth, bias, c, c_stride);
-    case 3: return tile<3, kPacked, kAccumulate>(a, a_stride, b, depth, bias, c, c_stride);
-    case 4: return tile<4, kPacked, kAccumulate>(a, a_stride, b, depth, bias, c, c_stride);
-    case 5: return tile<5, kPacked, kAccumulate>(a, a_stride, b, depth, bias, c, c_stride);
-    default: return tile<6, kPacked, kAccumulate>(a, a_stride, b, depth, bias, c, c_stride);
+  if constexpr (R < kMost) {
+    if (rows != R) {
+      return tile_rows<kPanels, kPacked, kAccumulate, kMost, R + 1>(rows, a, a_stride, b, next, depth, bias, c, c_stride);
+    }
   }
+  tile<R, kPanels, kPacked, kAccumulate>(a, a_stride, b, next, depth, bias, c, c_stride);
+}
+
+// body<panels>(column) for every strip of as many panels as a tile takes, then for what panel is left.
+template <class Body>
+inline void each_strip(int64_t columns, const Body& body) {
+  int64_t column = 0;
+  if constexpr (kTilePanels > 1) {
+    constexpr int64_t kStep = kTilePanels * kTileColumns;
+    for (; column + kStep <= columns; column += kStep) body.template operator()<kTilePanels>(column);
+  }
+  for (; column < columns; column += kTileColumns) body.template operator()<1>(column);
 }
 
 #ifdef __AVX2__

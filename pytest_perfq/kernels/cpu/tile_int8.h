@@ -20,15 +20,17 @@ constexpr int kGathered = 8;
 template <Bits kBits>
 struct Shape {
   using Element = uint8_t;  // of a quantized row
-  static constexpr int kRows = 2, kVectors = 4, kColumns = kVectors * kLanes;
+  static constexpr int kRows = 2, kVectors = 4, kColumns = kVectors * kLanes, kPanel = kColumns;
   static constexpr int32_t kLevels = 127;
+  static constexpr bool kEven = false;  // the last tile has what rows are left
 };
 // Widening the weights costs a load port and wants more rows to serve.
 template <>
 struct Shape<Bits::kW8A8> {
   using Element = int16_t;
-  static constexpr int kRows = 6, kVectors = 2, kColumns = kVectors * kLanes;
+  static constexpr int kRows = 6, kVectors = 2, kColumns = kVectors * kLanes, kPanel = kColumns;
   static constexpr int32_t kLevels = 255;
+  static constexpr bool kEven = false;
 };
 
 #ifdef __AVX2__
@@ -159,7 +161,8 @@ void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t dept
 #endif
 
 template <Bits kBits>
-void tile_rows(int rows, const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, bool carry, int32_t* sums) {
+void tile_rows(int rows, const typename Shape<kBits>::Element* x, const int8_t* w, int64_t, int64_t depth, bool carry,
+               int32_t* sums) {
   if constexpr (Shape<kBits>::kRows == 6) {
     if (rows == 6) return tile<6, kBits>(x, w, depth, carry, sums);
     if (rows == 5) return tile<5, kBits>(x, w, depth, carry, sums);

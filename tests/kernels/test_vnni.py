@@ -1,0 +1,145 @@
+"""The tiles for processors with a byte dot product (AVX-VNNI, AVX512-VNNI) and for 64-byte vectors, on any x86 with AVX2: that
+instruction is played in plain C++, and the rest of the sources is what those processors run.
+
+The tests of the ops that have such tiles are collected here again, and their own follow.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+import subprocess
+
+import played
+import pytest
+import test_attention
+import test_encoder
+import test_layer
+import test_linear
+import test_linear_int8
+import torch
+from kept import CACHE
+from operands import bounds, integers, normal, one, weight, weight_int8, zero
+
+from pytest_perfq.kernels import isas, toolchain
+from pytest_perfq.kernels.bits import BITS
+
+pytestmark = pytest.mark.skipif("avx2" not in isas.runnable(isas.cpu_flags()), reason="the sets are played on AVX2")
+ALL_BITS = sorted(BITS)
+ONLY_WIDE = (test_attention, test_encoder, test_layer, test_linear)
+for _module in (test_linear_int8, *ONLY_WIDE):
+    globals().update(
+        (name, test)
+        for name, test in vars(_module).items()
+        if name.startswith("test_") and inspect.isfunction(test) and "isa" in inspect.signature(test).parameters
+    )
+
+
+def pytest_generate_tests(metafunc):
+    """By vectors of 32 bytes only the INT8 linear is another than AVX2's."""
+    if "isa" in metafunc.fixturenames:
+        home = metafunc.function.__module__
+        names = ["played512"] if home in {module.__name__ for module in ONLY_WIDE} else list(played.SETS)
+        metafunc.parametrize("isa", names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def isa(request, kernels):
+    played.choose(request.param, CACHE)
+    yield request.param
+    kernels.select_isa("auto")
+
+
+def on(kernels, isa, call):
+    """What `call` gives on an instruction set; the one that was chosen before is chosen again."""
+    kernels.select_isa(isa)
+    return call()
+
+
+@pytest.mark.parametrize("bits", ALL_BITS)
+@pytest.mark.parametrize("tokens", [1, 2, 4, 5, 11, 12, 13, 25, 60])
+def test_int8_sums_are_those_of_the_portable_path(tokens, bits, isa, kernels):
+    """To the last bit: with a scale of one and no bias an output is the int32 sum, in float."""
+    for in_features, out_features in ((1, 1), (8, 33), (77, 47), (520, 96), (1100, 40)):
+        x = integers(0, BITS[bits].activation, tokens, in_features, dtype=torch.uint8)
+        matrix, _ = weight_int8(out_features, in_features, bits)
+        packed, sums = kernels.pack_weight_int8(matrix, bits), matrix.sum(1, dtype=torch.int32)
+        given = (x, packed, torch.ones(out_features), sums, None, one(1.0), zero(61), None, None, bits, "none")
+        ours = on(kernels, isa, lambda given=given: kernels.linear_int8(*given))
+        assert torch.equal(ours, ((x.int() - 61) @ matrix.int().T).float())
+        assert torch.equal(ours, on(kernels, "portable", lambda given=given: kernels.linear_int8(*given)))
+
+
+@pytest.mark.parametrize("bits", ALL_BITS)
+@pytest.mark.parametrize("activation", ["none", "gelu"])
+def test_int8_outputs_are_those_of_avx2(activation, bits, isa, kernels):
+    """Quantizing, scaling and activation are the same code, so the last bit is the same."""
+    matrix, scales = weight_int8(75, 200, bits)
+    packed, sums = kernels.pack_weight_int8(matrix, bits), matrix.sum(1, dtype=torch.int32)
+    for tokens in (1, 7, 40):
+        for ends in ((None, None, None, None), (one(0.03), zero(60), one(0.02), zero(50))):
+            given = (normal(tokens, 200), packed, scales, sums, normal(75), *ends, bits, activation)
+            ours, theirs = (on(kernels, name, lambda given=given: kernels.linear_int8(*given)) for name in (isa, "avx2"))
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("activation", ["none", "gelu"])
+def test_floats_are_those_of_avx2(activation, isa, kernels):
+    """Whatever the tile, a sum is added up in the order of the depth by the same fused multiply-adds."""
+    for tokens, in_features, out_features in (
+        (1, 1, 1),
+        (5, 300, 16),
+        (12, 129, 33),
+        (13, 600, 48),
+        (50, 384, 100),
+        (200, 40, 31),
+    ):
+        given = (
+            normal(tokens, in_features),
+            kernels.pack_weight(weight(out_features, in_features)),
+            normal(out_features),
+            out_features,
+            activation,
+        )
+        ours, theirs = (on(kernels, name, lambda given=given: kernels.linear(*given)) for name in (isa, "avx2"))
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [8, 32, 64, 80])
+def test_attention_is_that_of_avx2(size, isa, kernels):
+    lengths = [1, 7, 12, 13, 40, 395, 0, 33]
+    given = (normal(sum(lengths), 3 * 2 * size), bounds(lengths), 2, size**-0.5)
+    ours, theirs = (on(kernels, name, lambda: kernels.varlen_attention(*given)) for name in (isa, "avx2"))
+    assert torch.equal(ours, theirs)
+
+
+# Instructions that the loops are made for.
+EXPECTED = {
+    "avxvnni": {"linear_int8": [r"vpdpbusd %ymm\d+,%ymm\d+,%ymm\d+", r"vpunpcklwd .*%ymm"]},
+    "avx512vnni": {
+        "linear_int8": [r"vpdpbusd %zmm\d+,%zmm\d+,%zmm\d+", r"vpermw .*%zmm"],
+        "linear": [r"vfmadd231ps %zmm\d+,%zmm\d+,%zmm\d+", r"vfmadd231ps .*\{1to16\},%zmm"],
+        "attention": [r"vfmadd231ps %zmm\d+,%zmm\d+,%zmm\d+"],
+    },
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_real_instructions_are_in_the_library(name):
+    """Compiled with the product's flags, read and not run."""
+    if toolchain.unavailable():
+        pytest.skip(str(toolchain.unavailable()))
+    if shutil.which("objdump") is None:
+        pytest.skip("objdump, which reads the library, is not on the path; it comes with binutils")
+    path = played.library(CACHE, name, isas.X86[name].flags, [*EXPECTED[name], "scratch"], sanitize=False)
+    command = ["objdump", "--disassemble", "--no-show-raw-insn", "--demangle", str(path)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for source, patterns in EXPECTED[name].items():
+        for pattern in patterns:
+            assert re.search(pattern, text), f"{source} has no {pattern}"
+    assert name == "avx512vnni" or "%zmm" not in text
+    tiles = [part for part in text.split("\n\n") if "::columns<" in part.partition("\n")[0]]
+    assert len(tiles) == 2 * (12 if name == "avx512vnni" else 6)
+    # Each step of eight of the depth is two products a row and vector; a sum that is kept on the stack would wait for it.
+    assert not any(re.search(r"[yz]mm.*\(%r[sb]p|\(%r[sb]p.*[yz]mm", part) for part in tiles)
