@@ -58,18 +58,20 @@ class Call:
         if self.loops is not None:
             return self.loops
         loops = 1
-        while (taken := self.round_ns(loops)) < ROUND_NS and loops < MOST_LOOPS:
-            loops = min(MOST_LOOPS, max(2 * loops, math.ceil(ROUND_NS * loops / taken)))
+        with untraced():
+            while (taken := self.round_ns(loops)) < ROUND_NS and loops < MOST_LOOPS:
+                loops = min(MOST_LOOPS, max(2 * loops, math.ceil(ROUND_NS * loops / taken)))
         return loops
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
     """The call as a side of a visit. Durations are those of whole rounds of `loops` calls, so that no part of a nanosecond is
-    lost: core.benchmarks.per_call divides them."""
+    lost: core.benchmarks.per_call divides them. timed_ns: of all rounds that counted."""
 
     call: Call
     loops: int
+    timed_ns: list[int] = field(default_factory=list)
 
     def warm(self) -> list[int]:
         return [self.call.round_ns(self.loops) for _ in range(2)]
@@ -78,7 +80,9 @@ class Rounds:
         settling = [self.call.round_ns(self.loops)] if settle else []
         while settle and sum(settling) < stopwatch.SETTLE_NS:
             settling.append(self.call.round_ns(self.loops))
-        return settling, [self.call.round_ns(self.loops) for _ in range(rounds)]
+        timed = [self.call.round_ns(self.loops) for _ in range(rounds)]
+        self.timed_ns.extend(timed)
+        return settling, timed
 
 
 class _Kept:
@@ -102,7 +106,8 @@ class _Held:
     """Over the class of a `benchmark` fixture: hands the call over, and makes it once more for what the test is given back."""
 
     perfq_call: Call | None = None
-    perfq_hold: Callable[[Call], None]
+    perfq_hold: Callable[[Call], Rounds | None]
+    _make_stats: Callable[[int], Any]
 
     def __call__(self, function_to_benchmark: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._hand_over(Call(function_to_benchmark, args, kwargs))
@@ -132,7 +137,15 @@ class _Held:
         # The second call of a test is pytest-benchmark's to refuse.
         if self.perfq_call is None and call.possible:
             self.perfq_call = call
-            self.perfq_hold(call)
+            self._tell(self.perfq_hold(call))
+
+    def _tell(self, rounds: Rounds | None) -> None:
+        """The rounds as the fixture's own statistics, which the test may look at; the session reports none of them."""
+        if rounds is not None and rounds.timed_ns:
+            self._add_stats = lambda stats: None
+            stats = self._make_stats(rounds.loops)
+            for one in rounds.timed_ns:
+                stats.update(one / 1e9)
 
 
 def keep(fixture: Any) -> None:
@@ -140,9 +153,9 @@ def keep(fixture: Any) -> None:
     _over(fixture, _Kept)
 
 
-def hold(fixture: Any, held: Callable[[Call], None]) -> None:
-    """From now on the fixture hands the call it is given to `held` instead of timing it; the test goes on when that returns,
-    with what the call gives then."""
+def hold(fixture: Any, held: Callable[[Call], Rounds | None]) -> None:
+    """From now on the fixture hands the call it is given to `held` instead of timing it; the test goes on when that returns
+    what it timed, with what the call gives then."""
     _over(fixture, _Held)
     fixture.perfq_hold = held
     fixture.disabled = True

@@ -42,19 +42,18 @@ class Visits:
             return None
         if call.once:
             return replace(self._unvisited(nodeid), **_as_timed(fixture))
-        return self.visited(nodeid, call)
+        return self.visited(nodeid, Rounds(call, call.enough()))
 
-    def visited(self, nodeid: str, call: Call) -> Measurement:
-        """The measurement of a test by its call, which may be repeated. Raises what the call raises."""
+    def visited(self, nodeid: str, rounds: Rounds) -> Measurement:
+        """The measurement of a test by rounds of its call, which may be repeated. Raises what the call raises."""
         torch, threads = _torch(), self._threads()
         measured = self._unvisited(nodeid)
         with untraced(), threads_of(torch, threads):
-            loops = call.enough()
-            sides: dict[str, stopwatch.Side] = {"case": Rounds(call, loops)}
+            sides: dict[str, stopwatch.Side] = {"case": rounds}
             if torch is not None:
                 sides["anchor"] = stopwatch.Local(anchor.anchor("cpu", threads), stopwatch.CpuClock())
-            visits = tuple(self._visit(sides, loops, threads) for _ in range(self.visits))
-        facts: dict[str, str | int | float | bool] = {"iterations": loops}
+            visits = tuple(self._visit(sides, rounds.loops, threads) for _ in range(self.visits))
+        facts: dict[str, str | int | float | bool] = {"iterations": rounds.loops}
         if torch is None:
             facts["anchor"] = "none: it is made of PyTorch, which is not installed here"
         return replace(measured, visits=visits, facts=facts)

@@ -117,7 +117,7 @@ def _benchmark(item: pytest.Function) -> Collected | None:
     except UsageError as error:
         raise UsageError(f"{item.nodeid}: {error}") from None
     found = Collected(item.nodeid, case_of(item.nodeid), limits)
-    if item.config.pluginmanager.hasplugin("benchmark"):
+    if item.config.pluginmanager.hasplugin("pytest-benchmark"):
         return found
     if item._fixtureinfo.name2fixturedefs.get("benchmark"):
         return None

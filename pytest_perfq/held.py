@@ -48,7 +48,7 @@ class HeldTests:
             refused = holding.run(nodeid_of(case), args, partial(self._held, side, running))
         return None if refused is None else {"refused": refused}
 
-    def _held(self, side: str, running: ExitStack, call: Call) -> None:
+    def _held(self, side: str, running: ExitStack, call: Call) -> Rounds:
         # Whoever times waits until nobody builds, and this process builds nothing now.
         running.close()
         with untraced(), threads_of(sys.modules.get("torch"), self.threads):
@@ -59,8 +59,8 @@ class HeldTests:
                 self.exchange.give(self.serve(request))
         if request is not None and request["do"] != "audit":
             self.exchange.put_back(request)
-        del self.rounds[side]
         running.enter_context(device_lock("cpu").read_lock())
+        return self.rounds.pop(side)
 
     def loops(self, side: str, loops: int) -> None:
         """So many calls are a round of a side from now on."""
@@ -73,7 +73,13 @@ class HeldTests:
         visits = Visits(watcher=watcher, visits=1, time_s=time_s, precision=precision, threads=self.threads)
         self._visits, nodeid = visits, nodeid_of(case)
         found: list[Measurement] = []
-        refused = holding.run(nodeid, args, lambda call: found.append(visits.visited(nodeid, call)))
+
+        def timed(call: Call) -> Rounds:
+            rounds = Rounds(call, call.enough())
+            found.append(visits.visited(nodeid, rounds))
+            return rounds
+
+        refused = holding.run(nodeid, args, timed)
         if refused is not None:
             raise UsageError(refused)
         return found[0]

@@ -12,7 +12,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from pytest_perfq import benchmark_call, collecting
-from pytest_perfq.benchmark_call import ONCE, Call
+from pytest_perfq.benchmark_call import ONCE, Call, Rounds
 from pytest_perfq.errors import ProgramError
 
 # Of pytest-randomly, which would give each side data of its own.
@@ -22,12 +22,13 @@ SEED = 0
 class _Test(collecting.Collection):
     """A plugin that runs one test of what was collected, and hands over its call."""
 
-    def __init__(self, nodeid: str, hold: Callable[[Call], None]) -> None:
+    def __init__(self, nodeid: str, hold: Callable[[Call], Rounds | None]) -> None:
         super().__init__()
         self.nodeid, self.hold = nodeid, hold
         self.reports: list[pytest.TestReport] = []
         self.found = False
         self.call: Call | None = None
+        self.stage = "before"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -56,26 +57,28 @@ class _Test(collecting.Collection):
         if fixture is not None:
             benchmark_call.hold(fixture, self._held)
 
-    def _held(self, call: Call) -> None:
-        self.call = call
-        if not call.once:
-            self.hold(call)
+    def _held(self, call: Call) -> Rounds | None:
+        self.call, self.stage = call, "in"
+        found = None if call.once else self.hold(call)
+        self.stage = "after"
+        return found
 
 
-def run(nodeid: str, args: Sequence[str], hold: Callable[[Call], None]) -> str | None:
-    """Runs a test until it gives its benchmark fixture a call, which `hold` is handed, and then to its end. Why there is
-    nothing to time, or None. args: of pytest, by which the test was collected. Raises UsageError where pytest cannot collect
-    it, ProgramError where it fails, and what `hold` raises fails it."""
+def run(nodeid: str, args: Sequence[str], hold: Callable[[Call], Rounds | None]) -> str | None:
+    """Runs a test until it gives its benchmark fixture a call, which `hold` is handed, to return what it timed of it; and then
+    to its end. Why there is nothing to time, or None. args: of pytest, by which the test was collected. Raises UsageError where
+    pytest cannot collect it, ProgramError where it fails, and what `hold` raises fails it."""
     test = _Test(nodeid, hold)
     collecting.run(args, test)
     if not test.found:
         return f"{nodeid} is not among the tests any more that pytest finds with {' '.join(args) or 'no arguments'}"
+    if test.call is not None and test.call.once:
+        return f"{nodeid}: {ONCE}; give it more rounds"
     for report in test.reports:
         if report.failed:
-            when = "after its benchmark" if test.call is not None else "before its benchmark"
-            raise ProgramError(f"{nodeid} fails {when}: {_said(report)}")
+            raise ProgramError(f"{nodeid} fails {test.stage} its benchmark: {_said(report)}")
     if test.call is not None:
-        return f"{nodeid}: {ONCE}; give it more rounds" if test.call.once else None
+        return None
     for report in test.reports:
         if report.skipped:
             return f"{nodeid} is skipped: {_skipped(report)}"

@@ -15,8 +15,14 @@ def plume(does="", **fields):
     return case(**{"backend": backend, "dataset": "synthetic", **fields})
 
 
-def environment(folder, label="main", side=None, python=sys.executable):
-    """side: marks the side that goes wrong; see perfq_feather."""
+# Of all the plugins that are installed here: others take a second to load in every worker.
+BENCHMARKED = "pytest_perfq.plugin,pytest_benchmark.plugin"
+
+
+def environment(folder, label="main", side=None, python=sys.executable, plugins=None):
+    """side: marks the side that goes wrong; see perfq_feather. plugins: of pytest, None for all that are installed."""
     # A folder for temporary files of its own: nobody else's timing holds the device.
     given = variables(TMPDIR=str(folder), **({} if side is None else {"PERFQ_FAKES_SIDE": str(side)}))
+    if plugins is not None:
+        given |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": plugins}
     return Environment(label=label, python=str(python), folder=folder, variables=given)
