@@ -188,8 +188,8 @@ class Local:
 
 
 def set_aside() -> None:
-    """Collects garbage, and leaves what libraries are made of out of every later collection, which would take longer than what is
-    timed. A model is made of few enough objects to be collected when it is done with."""
+    """Collects garbage, and leaves what libraries are made of out of every later collection, which would take longer than what
+    is timed. A model is made of few enough objects to be collected when it is done with."""
     gc.collect()
     if len(gc.get_objects()) > LIBRARY_OBJECTS:
         gc.freeze()

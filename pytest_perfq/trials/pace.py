@@ -1,11 +1,32 @@
-"""How long visits take, how long the rest will, and when the time given is used up. Reads a clock; knows no case."""
+"""How long a visit may time, how long visits take and the rest will, and when the time given is used up. Knows no case."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pytest_perfq import stopwatch
 from pytest_perfq.core import stats
+
+# A visit's share of time where calls are slow, both sides together; and of one side where they are fast.
+VISIT_S, SIDE_S = 1.0, 0.25
+# So many times that at most, where few cases share a start of workers: what is timed may take as long as starting did.
+LONGEST = 4.0
+# Within a visit more rounds buy little: what differs from visit to visit is the process and the minute.
+VISIT_PRECISION = 0.005
+
+
+def visit_plan(rounds: int = 0, start_s: float = 0.0) -> stopwatch.VisitPlan:
+    """Of one visit. rounds: of a side at least, for what was promised of a tail. start_s: the visit's share of what its workers
+    took to start, seconds."""
+    longer = min(max(1.0, start_s / VISIT_S), LONGEST)
+    return stopwatch.VisitPlan(
+        budget_s=VISIT_S * longer,
+        precision=VISIT_PRECISION,
+        min_rounds=max(stopwatch.MIN_ROUNDS, rounds),
+        max_rounds=max(stopwatch.MAX_ROUNDS, rounds),
+        side_s=SIDE_S * longer,
+    )
 
 
 @dataclass(slots=True)
@@ -24,6 +45,13 @@ class Pace:
     def took(self, seconds: float, first: bool) -> None:
         """A visit is over. first: of its workers, which loaded their libraries and the model meanwhile."""
         (self._firsts if first else self._others).append(seconds)
+
+    @property
+    def start_s(self) -> float:
+        """What a start of workers takes beside the visit that follows, seconds; zero before both are known."""
+        if not (self._firsts and self._others):
+            return 0.0
+        return max(0.0, stats.median(self._firsts) - stats.median(self._others))
 
     def used(self, share: float = 1.0) -> bool:
         """Whether this share of the time given is used up."""

@@ -30,13 +30,8 @@ from pytest_perfq.device.sampler import Sampler
 from pytest_perfq.errors import TrialError
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Opened, Refused
-from pytest_perfq.trials.pace import Pace
+from pytest_perfq.trials.pace import Pace, visit_plan
 
-# A visit's share of time where calls are slow: both sides together, see stopwatch; and of one side where they are fast, since
-# timing is then still the smaller part of what a visit costs.
-VISIT_S, SIDE_S = 1.0, 0.25
-# Within a visit more rounds buy little: what differs from visit to visit is the process and the minute.
-VISIT_PRECISION = 0.005
 # Of a time that is given the screen takes at most this share where it has suspects, once every case had its first look:
 # undecided cases may wait, an accused one must be heard.
 SCREEN_SHARE = 0.5
@@ -172,7 +167,7 @@ class Passes(Generic[T]):
                         entry, done = waiting[0], before + len(group) - len(waiting)
                         left = self._pace.left_s(self._due, self._starts)
                         self.watch(Moment(stage, self.number, done, total, len(self.suspects), entry.name, left))
-                        self._visit(pair, entry, stage)
+                        self._visit(pair, entry, stage, self._pace.start_s / len(group))
                         waiting.pop(0)
                         self._pace.took(self.clock() - begun, first)
                         self._due, self._starts = self._due - 1, self._starts - first
@@ -182,11 +177,12 @@ class Passes(Generic[T]):
                 if waiting[0].over:
                     waiting.pop(0)
 
-    def _visit(self, pair: T, entry: Entry, stage: Stage) -> None:
+    def _visit(self, pair: T, entry: Entry, stage: Stage, start_s: float) -> None:
+        """start_s: its share of what its workers took to start."""
         visits = entry.screen if stage == "screen" else entry.confirm
         # The side that begins changes from visit to visit, and from case to case within a pass.
         first: Side = "b" if (self._places[entry.name] + len(visits)) % 2 else "a"
-        plan = self._plan(entry)
+        plan = visit_plan(-(-rounds_wanted(entry.limits) // self.rules.screen_visits[0]), start_s)
         try:
             pair.prepare(entry.base, entry.candidate)
             sides = pair.sides()
@@ -204,12 +200,6 @@ class Passes(Generic[T]):
                 return
             visits.append(TrialVisit(len(visits), stage, first, found["a"], found["b"], conditions))
             self.kept(entry, pair)
-
-    def _plan(self, entry: Entry) -> stopwatch.VisitPlan:
-        """Of one visit: the first visits together can decide what was promised of a tail."""
-        share = -(-rounds_wanted(entry.limits) // self.rules.screen_visits[0])
-        least, most = max(stopwatch.MIN_ROUNDS, share), max(stopwatch.MAX_ROUNDS, share)
-        return stopwatch.VisitPlan(VISIT_S, VISIT_PRECISION, min_rounds=least, max_rounds=most, side_s=SIDE_S)
 
     def _timed(
         self, entry: Entry, order: Mapping[str, stopwatch.Side], plan: stopwatch.VisitPlan
