@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from pytest_perfq.settings import Settings
 
 NAME = "perfq-benchmarks"
+# Names of pytest-benchmark's plugin: where pytest finds it by itself, and where somebody asks for it with -p.
+LOADED = ("benchmark", "pytest_benchmark.plugin")
 
 
 def check(config: pytest.Config) -> None:
     """Raises UsageError without pytest-benchmark."""
-    if not config.pluginmanager.hasplugin("benchmark"):
+    if not any(config.pluginmanager.hasplugin(name) for name in LOADED):
         from pytest_perfq.errors import UsageError
 
         raise UsageError(

@@ -19,8 +19,9 @@ from pytest_perfq.core.benchmarks import nodeid_of
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement
+from pytest_perfq.device import sampler
 from pytest_perfq.device.lock import device_lock
-from pytest_perfq.device.sampler import sampler
+from pytest_perfq.device.sampler import Sampler
 from pytest_perfq.errors import UsageError
 from pytest_perfq.exchange import Exchange
 
@@ -37,7 +38,7 @@ class HeldTests:
     serve: Callable[[dict[str, Any]], dict[str, Any]]
     threads: int
     rounds: dict[str, Rounds] = field(default_factory=dict)
-    _visits: Visits | None = None
+    _watcher: Sampler | None = None
 
     def hold(self, side: str, case: Case, args: Sequence[str]) -> dict[str, Any] | None:
         """Runs a test and holds it at its call, which is a side from then on: {bytes, loops, renewed}, its calls a round and
@@ -69,13 +70,12 @@ class HeldTests:
     def visit(self, case: Case, args: Sequence[str], time_s: float, precision: float) -> Measurement:
         """One visit of a test beside the anchor, at the call that it gives its fixture. Raises UsageError where there is
         nothing to time, and what holding.run raises."""
-        watcher = sampler() if self._visits is None else self._visits.watcher
-        visits = Visits(watcher=watcher, visits=1, time_s=time_s, precision=precision, threads=self.threads)
-        self._visits, nodeid = visits, nodeid_of(case)
-        found: list[Measurement] = []
+        nodeid, found = nodeid_of(case), list[Measurement]()
 
         def timed(call: Call) -> Rounds:
             rounds = Rounds(call, call.enough())
+            watcher = self._watcher = self._watcher or sampler.sampler()
+            visits = Visits(watcher=watcher, visits=1, time_s=time_s, precision=precision, threads=self.threads)
             found.append(visits.visited(nodeid, rounds))
             return rounds
 
@@ -90,5 +90,5 @@ class HeldTests:
 
     def close(self) -> None:
         """Ends the process that watches, where there is one."""
-        if self._visits is not None:
-            self._visits.watcher.close()
+        if self._watcher is not None:
+            self._watcher.close()

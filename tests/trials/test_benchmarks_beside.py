@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -167,3 +169,31 @@ def test_where_nothing_can_be_timed_it_says_so(project, benchmarked):
     assert "test_it.py::test_it gives its benchmark fixture nothing to time; call benchmark(...) in it" in errors
     status, _, errors = benchmarked("ab", "--vs", "backend=eager")
     assert status == 3 and "tests of pytest-benchmark have no axis to vary; hold two revisions or two environm" in errors
+
+
+@pytest.mark.slow
+def test_what_a_baseline_suspects_is_confirmed_against_a_revision(project, monkeypatch):
+    """Nothing is watched: on a busy machine visits would be repeated."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", f"{BENCHMARKED},perfq_calm")
+    revisions(project, 1)
+    quick = ("--perf-benchmarks", "--perf-passes=1", "--perf-threads=1", "--benchmark-max-time=0.01", "-p", "no:cacheprovider")
+
+    def run(*args):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *quick, *args], cwd=project.path, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    status, output = run("--perf-save=base")
+    assert status == 0 and "1 of 1, case 1 of 1: benchmark/test_it.py::test_work[1]" in output, output
+    project.write(work=WORK.format(ms=3))
+    status, output = run("--perf-against=base", "--perf-confirm=HEAD")
+    assert status == 1 and "regressed: slow-down from the baseline +" in output, output
+    assert "; against HEAD (" in output and "3 visits to screen it and 8 fresh visits to confirm it" in output
+    assert "1 passed" not in output and "1 failed" in output
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        (record,) = store.records(store.runs()[0].id, latest=True)
+    kept = Measurement.from_json(record.measurement)
+    # The visit of the pass, made before the test itself ran.
+    assert len(kept.visits) == 1 and kept.visits[0].anchor is not None and min(kept.durations_ns()) >= 3_000_000
