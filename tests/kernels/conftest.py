@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import played_bf16
 import pytest
 import torch
 from emulated import load as load_emulated
@@ -24,9 +25,33 @@ def kernels():
 @pytest.fixture(scope="session", params=isas.runnable(isas.cpu_flags())[::-1])
 def isa(request, kernels):
     """Every test that asks for it runs on all instruction sets that this processor has."""
-    assert kernels.select_isa(request.param) == request.param
-    yield request.param
-    kernels.select_isa("auto")
+    return request.param
+
+
+@pytest.fixture(
+    scope="session", params=[played_bf16.NAME, *(name for name in isas.runnable(isas.cpu_flags()) if name == isas.BF16)]
+)
+def bf16_isa(request, kernels):
+    """A set that multiplies bfloat16: the played one and, where the processor has one, its own."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def bf16(bf16_isa, kernels):
+    """The ops, on that set."""
+    return kernels
+
+
+@pytest.fixture(autouse=True)
+def on_its_set(request):
+    """The ops run on the set that a test asks for, or on the best, whatever ran before it."""
+    if "kernels" not in request.fixturenames:
+        return
+    name = next((request.getfixturevalue(one) for one in ("isa", "bf16_isa") if one in request.fixturenames), "auto")
+    if name == played_bf16.NAME:
+        played_bf16.choose(CACHE)
+    else:
+        assert request.getfixturevalue("kernels").select_isa(name) == name or name == "auto"
 
 
 @pytest.fixture(scope="session", autouse=True)

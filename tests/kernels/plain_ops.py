@@ -49,6 +49,7 @@ def linear_int8(
 
 def layer(x, cu_seqlens, packed, scales, sums, biases, norms, heads, scale, attention_eps, output_eps, bits, activation):
     assert all(torch.equal(total.long(), weight.long().sum(1)) for total, weight in zip(sums, packed, strict=bool(sums)))
-    assert bool(scales) == bool(sums) == (bits != "fp32")
+    assert bool(scales) == bool(sums) == (bits not in ("fp32", "bf16"))
+    assert all((weight.dtype == torch.bfloat16) == (bits == "bf16") for weight in packed)
     ends = heads, scale, attention_eps, output_eps, bits, activation
     return reference.layer(x, cu_seqlens, packed, scales, biases, norms, *ends)

@@ -4,9 +4,9 @@ import pytest
 import tolerance
 import torch
 from operands import BATCHES, bounds, normal, refused
-from plain_layer import biases_and_norms, layer_matrices, layer_weights
+from plain_layer import FLOATS, biases_and_norms, layer_matrices, layer_weights
 
-from pytest_perfq.kernels import reference
+from pytest_perfq.kernels import isas, reference
 from pytest_perfq.kernels.bits import BITS
 
 ALL = ["fp32", *sorted(BITS)]
@@ -19,7 +19,7 @@ def one_by_one(kernels, x, cu_seqlens, weights, heads, scale, bits, activation):
     packed, scales, sums, biases, norms = weights
 
     def multiply(at, x, bias, activation="none"):
-        if bits == "fp32":
+        if bits in FLOATS:
             return kernels.linear(x, packed[at], bias, len(biases[at]), activation)
         return kernels.linear_int8(x, packed[at], scales[at], sums[at], bias, None, None, None, None, bits, activation)
 
@@ -38,6 +38,11 @@ def test_it_is_its_ops_one_after_the_other(lengths, bits, isa, kernels):
     assert torch.equal(kernels.layer(x, cu_seqlens, *weights, 5, 0.35, *ENDS, bits, "gelu"), wanted)
 
 
+@pytest.mark.parametrize("lengths", [*BATCHES, *LONG], ids=str)
+def test_it_is_its_ops_in_bf16(lengths, bf16):
+    test_it_is_its_ops_one_after_the_other(lengths, "bf16", None, bf16)
+
+
 @pytest.mark.parametrize("activation", ["gelu_tanh", "relu"])
 @pytest.mark.parametrize(("hidden", "heads", "inner"), [(8, 1, 1), (64, 2, 33), (384, 12, 1536)])
 def test_it_is_the_oracles(hidden, heads, inner, activation, isa, kernels):
@@ -48,6 +53,21 @@ def test_it_is_the_oracles(hidden, heads, inner, activation, isa, kernels):
     doubled = [[one.double() for one in some] for some in (matrices, [], biases, norms)]
     wanted = reference.layer(x.double(), cu_seqlens, *doubled, heads, 0.3, *ENDS, "fp32", activation)
     tolerance.close(got, wanted, tolerance.LAYER)
+
+
+@pytest.mark.parametrize(("hidden", "heads", "inner"), [(8, 1, 1), (64, 2, 33), (384, 12, 1536)])
+def test_in_bf16_it_is_the_oracles(hidden, heads, inner, bf16):
+    """As near as rounding lets it be: rows that the oracle and the kernels know to a few roundings are rounded to bfloat16 three
+    times, and some of them to the other side."""
+    lengths = [9, 0, 1, 14]
+    x, cu_seqlens = normal(sum(lengths), hidden), bounds(lengths)
+    (matrices, _), (biases, norms) = layer_matrices(hidden, inner, "bf16"), biases_and_norms(hidden, inner)
+    ends = heads, 0.3, *ENDS, "bf16", "gelu"
+    got = bf16.layer(x, cu_seqlens, *layer_weights(bf16, hidden, inner, "bf16"), *ends)
+    doubled = [[one.double() for one in some] for some in (biases, norms)]
+    wanted = reference.layer(x.double(), cu_seqlens, matrices, [], *doubled, *ends)
+    tolerance.close(got, wanted, tolerance.LAYER_BF16)
+    torch.library.opcheck(torch.ops.perfq.layer.default, (x, cu_seqlens, *layer_weights(bf16, hidden, inner, "bf16"), *ends))
 
 
 def test_threads_do_not_change_it(isa, kernels):
@@ -88,3 +108,25 @@ def test_what_does_not_fit_is_refused(kernels):
     refuse("head", 6, 8, heads=4)
     refuse("w3a3", "w8a7", bits="w3a3")
     refuse("silu", "gelu", activation="silu")
+
+
+def test_a_set_without_the_unit_refuses_bf16(isa, kernels):
+    if isa == isas.BF16:
+        pytest.skip("this set has the unit")
+    cu_seqlens, x = bounds([4, 3]), normal(7, 24)
+    weights = layer_weights(kernels, 24, 40, "bf16")
+    refused(lambda: kernels.layer(x, cu_seqlens, *weights, 3, 0.3, *ENDS, "bf16", "gelu"), "layer", "avx512_bf16", isa)
+
+
+def test_what_does_not_fit_in_bf16_is_refused(bf16):
+    cu_seqlens, x = bounds([4, 3]), normal(7, 24)
+    packed, _, _, biases, norms = layer_weights(bf16, 24, 40, "bf16")
+    floats = layer_weights(bf16, 24, 40, "fp32")[0]
+
+    def call(packed, bits, scales=()):
+        return lambda: bf16.layer(x, cu_seqlens, packed, scales, [], biases, norms, 3, 0.3, *ENDS, bits, "gelu")
+
+    refused(call(floats, "bf16"), "layer", "packed", "float32", "bfloat16")
+    refused(call(packed, "fp32"), "layer", "packed", "bfloat16", "float32")
+    refused(call([packed[1], *packed[1:]], "bf16"), "layer", "packed", packed[1].numel(), packed[0].numel())
+    refused(call(packed, "bf16", [biases[0]]), "layer", "scales", 1, 0)
