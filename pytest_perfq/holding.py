@@ -17,6 +17,8 @@ from pytest_perfq.errors import ProgramError
 
 # Of pytest-randomly, which would give each side data of its own.
 SEED = 0
+# pytest-timeout, by either name.
+TIMEOUTS = ("timeout", "pytest_timeout")
 
 
 class _Test(collecting.Collection):
@@ -37,8 +39,11 @@ class _Test(collecting.Collection):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> None:
-        """Its file alone, of all that the arguments name."""
+        """Its file alone, of all that the arguments name; and nobody ends it early, whose limit is the parent's."""
         config = session.config
+        for name in TIMEOUTS:
+            if config.pluginmanager.hasplugin(name):
+                config.pluginmanager.unregister(name=name)
         config.args = [str(config.rootpath / self.nodeid.partition("::")[0])]
 
     @pytest.hookimpl(tryfirst=True)
@@ -46,6 +51,8 @@ class _Test(collecting.Collection):
         for item in session.items:
             if item.nodeid == self.nodeid:
                 self.found = True
+                if session.config.pluginmanager.hasplugin("_cov"):
+                    item.add_marker("no_cover")
                 # Without the protocol's hook: what repeats a test, or ends it after a time, would take it for a slow one.
                 self.reports = runtestprotocol(item, log=False, nextitem=None)
                 break

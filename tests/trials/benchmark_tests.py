@@ -83,7 +83,7 @@ WOVEN = "def work(number):\n    return number ** 2\n"
 
 # What cannot be timed. SIDE: the side that goes wrong alone.
 TROUBLED = """\
-import os, time
+import os, sys, time
 import pytest
 SIDE = "PERFQ_FAKES_SIDE" in os.environ
 
@@ -126,6 +126,8 @@ def test_renewed(benchmark):
         benchmark.pedantic(sum, setup=lambda: (([1],), {}), rounds=3)
     else:
         benchmark(sum, [1])
+def test_traced(benchmark):
+    assert benchmark(sys.gettrace) is None
 def test_fine(benchmark):
     benchmark(time.sleep, 1e-4)
 """

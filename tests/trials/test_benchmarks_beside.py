@@ -197,3 +197,12 @@ def test_what_a_baseline_suspects_is_confirmed_against_a_revision(project, monke
     kept = Measurement.from_json(record.measurement)
     # The visit of the pass, made before the test itself ran.
     assert len(kept.visits) == 1 and kept.visits[0].anchor is not None and min(kept.durations_ns()) >= 3_000_000
+
+
+def test_a_commit_that_gives_nothing_to_time_is_skipped_in_a_search(project, benchmarked):
+    project.write(test_it="def test_it(benchmark):\n    benchmark(sum, [1])\n")
+    project.commit("good")
+    project.write(test_it="import pytest\ndef test_it(benchmark):\n    pytest.skip('later')\n    benchmark(sum, [1])\n")
+    bad = project.commit("bad")
+    status, _, errors = benchmarked("bisect", "test_it.py::test_it", "HEAD~", "HEAD", "--threads", 1)
+    assert status == 3 and f"HEAD cannot be measured: {bad[:10]}: test_it.py::test_it is skipped: later" in errors

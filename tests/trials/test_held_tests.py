@@ -4,6 +4,7 @@ against pytest-benchmark itself."""
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from benchmark_tests import ASPECTLIB, PROMISES, TROUBLED, WOVEN
@@ -35,6 +36,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def worker(folder, given):
     with Worker(environment(folder, plugins=f"{BENCHMARKED},xdist.plugin"), given) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def everything(folder, given):
+    """A worker with all the plugins that are installed here."""
+    with Worker(environment(folder), given) as found:
         yield found
 
 
@@ -109,6 +117,25 @@ def test_a_test_that_the_parent_leaves_goes_on_unseen(worker):
     worker.ask("prepare", 60, side="a", case=troubled("torn").to_json(), args=ARGS)
     assert len(held(worker, troubled("fine"))[1]) == 10  # nobody is told that the other is torn
     assert worker.ask("fingerprint", 60, device="cpu")["identity"]["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("-o", "timeout=0.5", "-o", "timeout_func_only=true"),
+        ("--cov=woven", "--cov-report=", "-n2", "--reruns=2"),
+        ("--perf-benchmarks", "--benchmark-disable", "--perf-threads=1"),
+    ],
+    ids=["timeout", "coverage", "judged"],
+)
+def test_what_else_runs_tests_leaves_it_alone(everything, folder, args):
+    """Held for longer than its time, traced by nobody, judged and remembered by nobody."""
+    case = troubled("traced" if "--cov=woven" in args else "fine").to_json()
+    everything.ask("prepare", 60, side="a", case=case, args=[*ARGS, *args])
+    time.sleep(0.6)
+    assert len(everything.ask("block", 60, side="a", rounds=3, settle=False)[1]) == 3
+    assert everything.ask("audit", 60, side="a") is None
+    assert not (folder / ".perfq").exists()
 
 
 # ---- collected beside the cases of sweeps
