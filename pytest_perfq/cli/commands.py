@@ -80,7 +80,7 @@ def ab(context: click.Context, /, how: str, everything: bool, **asked: Any) -> N
     A and B are revisions of this repository, `.` the working tree; with --env or --vs there are none. What follows goes to
     pytest, to name the suites: `perfq ab main . suites/ -k squad`. Visits of both sides alternate in fresh processes, in
     passes over all cases; suspects are confirmed by fresh visits. Exits 0 when nothing is worse, 1 when something is, 2 when
-    something cannot be decided, 3 when a side cannot be measured at all.
+    something cannot be decided, 3 when a side cannot be measured at all. Tests that use pytest-benchmark are held like cases.
     """
     from pytest_perfq.cli import ab as trying
 
@@ -105,9 +105,9 @@ def ab(context: click.Context, /, how: str, everything: bool, **asked: Any) -> N
 def bisect(context: click.Context, /, **asked: Any) -> None:
     """Which commit between GOOD and BAD made CASE worse?
 
-    Each step of `git bisect` is held against GOOD side by side, in worktrees of its own; a commit that does not build is
-    skipped. Exits 0 with the first bad commit, 2 where a step cannot be decided, with what is left, and 3 when GOOD or BAD
-    cannot be measured.
+    CASE is the id of a case, or the name of a test that uses pytest-benchmark. Each step of `git bisect` is held against GOOD
+    side by side, in worktrees of its own; a commit that does not build is skipped. Exits 0 with the first bad commit, 2 where a
+    step cannot be decided, with what is left, and 3 when GOOD or BAD cannot be measured.
     """
     from pytest_perfq.cli import bisect as bisecting
 

@@ -60,8 +60,9 @@ class Beforehand:
             passes.run()
         if settings.against is not None:
             self._judge(settings.against)
-        if settings.vs is not None:
-            for name, finding in self._beside(varied(self.items, settings.vs), Sides(here, here, self._given())).items():
+        swept = [one for one in self.items if one.case.test is None]
+        if settings.vs is not None and swept:
+            for name, finding in self._beside(varied(swept, settings.vs), Sides(here, here, self._given())).items():
                 self.found.decided[name] = (*self.found.decided.get(name, ()), replace(finding, rule="slowdown"))
         if settings.confirm is not None and (nominated := self._nominated()):
             base = revisions.environment(settings.confirm, self.folder, settings.cache, say=self.say)

@@ -18,6 +18,8 @@ from pytest_perfq.core.rules import Rules
 from pytest_perfq.errors import UnknownName, UsageError
 from pytest_perfq.store import Store
 from pytest_perfq.trials import running
+from pytest_perfq.trials.ahead import Ahead
+from pytest_perfq.trials.beforehand import Beforehand
 from pytest_perfq.trials.entry import Collected, Entry, matched, varied
 from pytest_perfq.trials.running import Trials
 from pytest_perfq.trials.sides import Sides
@@ -78,6 +80,12 @@ def test_what_one_side_cannot_hold_is_refused_and_no_axis_of_it_varies():
     assert [one.name for one in varied([test, swept], "backend=eager")] == [swept.case.id]
     with pytest.raises(UsageError, match=r"tests of pytest-benchmark have no axis to vary; hold two revisions or two environm"):
         varied([test], "backend=eager")
+
+
+def test_a_run_that_varies_an_axis_passes_over_them(tmp_path):
+    test = Collected("test_it.py::test_work[1]", case_of("test_it.py::test_work[1]"))
+    given = SimpleNamespace(passes=0, against=None, vs="backend=eager", confirm=None)
+    assert Beforehand(given, [test], [], tmp_path).run() == Ahead({}, {})
 
 
 def test_one_is_bisected_by_either_name():
