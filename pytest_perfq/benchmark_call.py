@@ -107,11 +107,13 @@ class _Held:
 
     perfq_call: Call | None = None
     perfq_hold: Callable[[Call], Rounds | None]
+    disabled: bool
     _make_stats: Callable[[int], Any]
 
     def __call__(self, function_to_benchmark: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._hand_over(Call(function_to_benchmark, args, kwargs))
-        return super().__call__(function_to_benchmark, *args, **kwargs)  # type: ignore[misc]
+        with self._untimed():
+            return super().__call__(function_to_benchmark, *args, **kwargs)  # type: ignore[misc]
 
     def pedantic(self, *args: Any, **kwargs: Any) -> Any:
         theirs = super().pedantic  # type: ignore[misc]
@@ -119,7 +121,8 @@ class _Held:
         call = _pedantic(given)
         self._hand_over(call)
         if call.teardown is None:
-            return theirs(**given)
+            with self._untimed():
+                return theirs(**given)
         # Disabled it makes one call, and puts away nothing of what it set up for that.
         used: Any = (call.args, call.kwargs)
 
@@ -129,9 +132,19 @@ class _Held:
             used = made or used
             return made
 
-        found = theirs(**{**given, "setup": setup if call.setup is not None else None, "teardown": None})
+        with self._untimed():
+            found = theirs(**{**given, "setup": setup if call.setup is not None else None, "teardown": None})
         call.teardown(*used[0], **used[1])
         return found
+
+    @contextlib.contextmanager
+    def _untimed(self) -> Iterator[None]:
+        """Disabled, for the one call: what the test does may depend on whether it is."""
+        before, self.disabled = self.disabled, True
+        try:
+            yield
+        finally:
+            self.disabled = before
 
     def _hand_over(self, call: Call) -> None:
         # The second call of a test is pytest-benchmark's to refuse.
@@ -158,7 +171,6 @@ def hold(fixture: Any, held: Callable[[Call], Rounds | None]) -> None:
     what it timed, with what the call gives then."""
     _over(fixture, _Held)
     fixture.perfq_hold = held
-    fixture.disabled = True
 
 
 def _over(fixture: Any, kind: type) -> None:

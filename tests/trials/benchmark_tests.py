@@ -47,6 +47,10 @@ def test_knows_its_statistics(benchmark):
     assert 1e-3 <= benchmark.stats["min"] <= benchmark.stats.stats.median <= benchmark.stats["max"] < 0.5
     assert benchmark.stats["iterations"] == 1 and benchmark.stats["rounds"] >= 5
 
+def test_knows_that_it_is_enabled(benchmark):
+    assert benchmark.enabled and benchmark(lambda: 3) == 3
+    assert benchmark.enabled and benchmark.name == "test_knows_that_it_is_enabled"
+
 def test_weaves(benchmark):
     import woven
     benchmark.weave("woven.work")
