@@ -55,31 +55,41 @@ inline Ints to_bf16(Vec value) {
 }
 
 // Sixteen floats, the first and the last eight of them, as eight pairs.
-inline Ints to_pairs(Vec first, Vec last) {
-  const Ints earlier = to_bf16(__builtin_shufflevector(first, last, 0, 2, 4, 6, 8, 10, 12, 14));
-  const Ints later = to_bf16(__builtin_shufflevector(first, last, 1, 3, 5, 7, 9, 11, 13, 15));
-  return (earlier >> 16 & all(int32_t{0xFFFF})) | (later & all(int32_t{-0x10000}));
+inline Vec to_pairs(Vec first, Vec last) {
+  typedef uint32_t Words __attribute__((vector_size(32)));
+  const Words earlier = (Words)to_bf16(__builtin_shufflevector(first, last, 0, 2, 4, 6, 8, 10, 12, 14));
+  const Words later = (Words)to_bf16(__builtin_shufflevector(first, last, 1, 3, 5, 7, 9, 11, 13, 15));
+  return (Vec)(earlier >> 16 | (later & (Words)all(int32_t{-0x10000})));
+}
+
+// Up to sixteen floats; an element beyond them is zero.
+inline Vec to_pairs(const float* from, int count) {
+  const int first = count < kLanes ? count : kLanes;
+  return to_pairs(load_some(from, first), load_some(from + first, count - first));
 }
 
 // to[p * 8 + r] = elements 2 p and 2 p + 1 of row r < rows <= 8, for 2 p < depth; an element beyond the depth is zero.
 inline void pack_pairs(const float* from, int64_t from_stride, int rows, int64_t depth, uint32_t* to) {
-  for (int64_t k = 0; k < depth; k += 2 * kLanes, to += kLanes * kPairRows) {
-    const int left = static_cast<int>(smaller(int64_t{2 * kLanes}, depth - k));
-    Vec block[8];
-    for (int r = 0; r < 8; ++r) {
-      const float* row = from + r * from_stride + k;
-      if (r >= rows) {
-        block[r] = all(0.0f);
-      } else if (left == 2 * kLanes) {
-        block[r] = (Vec)to_pairs(load(row), load(row + kLanes));
-      } else {
-        const int first = left < kLanes ? left : kLanes;
-        block[r] = (Vec)to_pairs(load_some(row, first), load_some(row + first, left - first));
-      }
-    }
+  Vec block[8];
+  const auto store_block = [&](int count) {
     transpose(block);
-    for (int p = 0; 2 * p < left; ++p) store(reinterpret_cast<int32_t*>(to + p * kPairRows), (Ints)block[p]);
+    for (int p = 0; p < count; ++p, to += kPairRows) store(reinterpret_cast<int32_t*>(to), (Ints)block[p]);
+  };
+  int64_t k = 0;
+  for (; k + 2 * kLanes <= depth; k += 2 * kLanes) {
+    const float* row = from + k;
+    if (rows == 8) {
+      PERFQ_UNROLL
+      for (int r = 0; r < 8; ++r, row += from_stride) block[r] = to_pairs(load(row), load(row + kLanes));
+    } else {
+      for (int r = 0; r < 8; ++r, row += from_stride) block[r] = r < rows ? to_pairs(load(row), load(row + kLanes)) : all(0.0f);
+    }
+    store_block(8);
   }
+  if (k == depth) return;
+  const int left = static_cast<int>(depth - k);
+  for (int r = 0; r < 8; ++r) block[r] = r < rows ? to_pairs(from + r * from_stride + k, left) : all(0.0f);
+  store_block((left + 1) / 2);
 }
 
 // c[r][0..32) = start + sum over p < pairs of x[p * 8 + r] w[p][0..32), where start is c itself when kCarry, else `bias` [32]. Not
