@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from pytest_perfq.kernels import build, isas, ops
@@ -21,19 +22,29 @@ WIDE = ("attention", "layer", "layernorm", "linear", "linear_int8", "scratch")
 SETS = {"played512": (64, WIDE), "played256": (32, ("linear_int8", "scratch"))}
 
 
-def choose(name: str, cache: Path) -> None:
-    """All calls from here on run on one of SETS."""
-    size, sources = SETS[name]
-    flags = (*isas.X86["avx2"].flags, f"-DPERFQ_PLAYED_VNNI={size}", *QUICK)
-    product, brought = (ctypes.CDLL(str(path)) for path in (ops.load(cache), library(cache, name, flags, sources, [TABLE])))
+def choose(name: str, folder: Path) -> None:
+    """All calls from here on run on one of SETS. folder: the cache."""
+    bring(_loaded(name, folder), name, folder)
+
+
+def bring(brought: ctypes.CDLL, name: str, folder: Path) -> None:
+    """All calls from here on run on the set that a library brings by `perfq_played`."""
+    product = ctypes.CDLL(str(ops.load(folder)))
     product.perfq_bring_kernels.restype = brought.perfq_played.restype = ctypes.c_void_p
     best = product.perfq_bring_kernels(None)
     product.perfq_bring_kernels(ctypes.c_void_p(brought.perfq_played(ctypes.c_void_p(best))))
     assert ops.select_isa(name) == name
 
 
+@cache
+def _loaded(name: str, folder: Path) -> ctypes.CDLL:
+    size, sources = SETS[name]
+    flags = (*isas.X86["avx2"].flags, f"-DPERFQ_PLAYED_VNNI={size}", *QUICK)
+    return ctypes.CDLL(str(library(folder, name, flags, sources, [TABLE])))
+
+
 def library(
-    cache: Path,
+    folder: Path,
     name: str,
     flags: tuple[str, ...],
     sources: Iterable[str],
@@ -42,12 +53,12 @@ def library(
 ) -> Path:
     """Some of the sources and `more`, compiled as the instruction set `name` by the product's own build."""
     sanitize = os.environ.get(ops.SANITIZE) == "1" if sanitize is None else sanitize
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
+    with tempfile.TemporaryDirectory() as aside:
+        tree = Path(aside)
         for part in build.FOLDERS:
             (tree / part).mkdir()
         chosen = (build.SOURCES / "cpu" / f"{source}.cpp" for source in sources)
         for path in (*build.SOURCES.glob("cpu/*.h"), *chosen, *more):
             shutil.copy(path, tree / "cpu" / path.name)
         recipe = build.recipe(tree, sanitize)
-        return build.library(cache, print, dataclasses.replace(recipe, isas={name: flags}, links=()))
+        return build.library(folder, print, dataclasses.replace(recipe, isas={name: flags}, links=()))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import played
 
-from pytest_perfq.kernels import isas, ops
+from pytest_perfq.kernels import isas
 
 NAME = "played_bf16"
 TABLE, DOT = (Path(__file__).parent / "played" / name for name in ("bf16.cpp", "dot.h"))
@@ -25,8 +25,4 @@ def library(folder: Path) -> ctypes.CDLL:
 
 def choose(folder: Path) -> None:
     """All calls from here on run on it."""
-    product, brought = ctypes.CDLL(str(ops.load(folder))), library(folder)
-    product.perfq_bring_kernels.restype = brought.perfq_played.restype = ctypes.c_void_p
-    best = product.perfq_bring_kernels(None)
-    product.perfq_bring_kernels(ctypes.c_void_p(brought.perfq_played(ctypes.c_void_p(best))))
-    assert ops.select_isa(NAME) == NAME
+    played.bring(library(folder), NAME, folder)

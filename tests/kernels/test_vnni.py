@@ -46,9 +46,15 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def isa(request, kernels):
-    played.choose(request.param, CACHE)
     yield request.param
     kernels.select_isa("auto")
+
+
+@pytest.fixture(autouse=True)
+def on_its_set(request):
+    """Chosen again for each test: only one set that is played can be there at a time."""
+    if "isa" in request.fixturenames:
+        played.choose(request.getfixturevalue("isa"), CACHE)
 
 
 def on(kernels, isa, call):

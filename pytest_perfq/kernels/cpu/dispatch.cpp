@@ -1,5 +1,5 @@
-// Which instruction set this processor runs, of those that the build has compiled: PERFQ_SETS(SET) is SET(name) for each, the best
-// first.
+// Which instruction set this processor runs, of those that the build has compiled: PERFQ_SETS(SET) is SET(name) for each, the
+// best first.
 
 #include <cstring>
 

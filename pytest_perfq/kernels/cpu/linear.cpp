@@ -1,5 +1,5 @@
-// y = activation(x W' + b) in float: blocks of x packed into L2, strips of W (a panel or two) streamed past them, tiles of 6 x 16 or
-// 12 x 32 in registers.
+// y = activation(x W' + b) in float: blocks of x packed into L2, strips of W (a panel or two) streamed past them, tiles of 6 x 16
+// or 12 x 32 in registers.
 
 #include "activation.h"
 #include "launchers.h"

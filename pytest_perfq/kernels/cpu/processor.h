@@ -1,4 +1,4 @@
-// Units of an x86 processor that kernels may be compiled for: which of them this file is compiled for, and which a processor has.
+// Units of an x86 processor that kernels may be compiled for: those that this file is compiled for, and those of a processor.
 #pragma once
 
 #include <cstdint>

@@ -29,8 +29,8 @@ inline void store_column(float* to, Column value) { *reinterpret_cast<ColumnAnyw
 
 // c[r][column] = start + sum over k of a(r, k) b[k][column], for 16 columns a panel.
 //
-// a(r, k) is a[k * kPackedStep + r] when kPacked, else a[r * a_stride + k]. b: [depth][16], and another panel `next` floats behind it
-// with two. start: c itself when kAccumulate, else `bias` [16 * kPanels], or zero without one.
+// a(r, k) is a[k * kPackedStep + r] when kPacked, else a[r * a_stride + k]. b: [depth][16], and another panel `next` floats behind
+// it with two. start: c itself when kAccumulate, else `bias` [16 * kPanels], or zero without one.
 template <int R, int kPanels, bool kPacked, bool kAccumulate>
 inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth, const float* bias, float* c,
                  int64_t c_stride) {
@@ -40,7 +40,9 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next,
   for (int r = 0; r < R; ++r) {
     PERFQ_UNROLL
     for (int v = 0; v < kAcross; ++v) {
-      sums[r][v] = kAccumulate ? load_column(c + r * c_stride + v * kColumn) : bias ? load_column(bias + v * kColumn) : Column{};
+      sums[r][v] = kAccumulate ? load_column(c + r * c_stride + v * kColumn)
+                   : bias      ? load_column(bias + v * kColumn)
+                               : Column{};
     }
   }
 #pragma GCC unroll 2
@@ -64,8 +66,8 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next,
 
 // The tile of `rows`, from R to kMost.
 template <int kPanels, bool kPacked, bool kAccumulate, int kMost = kTileRows, int R = 1>
-inline void tile_rows(int rows, const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth, const float* bias,
-                      float* c, int64_t c_stride) {
+inline void tile_rows(int rows, const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth,
+                      const float* bias, float* c, int64_t c_stride) {
   if constexpr (R < kMost) {
     if (rows != R) {
       return tile_rows<kPanels, kPacked, kAccumulate, kMost, R + 1>(rows, a, a_stride, b, next, depth, bias, c, c_stride);

@@ -1,6 +1,6 @@
-// The inner loops of INT8 by the dot product of bytes: R rows times 32 columns, over a run of the depth (16 for w8a8 by vectors of 32
-// bytes). What tile_int8.h is for processors without it, to the last bit: four products at a time are exact, so all bits cost the
-// same.
+// The inner loops of INT8 by the dot product of bytes: R rows times 32 columns, over a run of the depth (16 for w8a8 by vectors of
+// 32 bytes). What tile_int8.h is for processors without it, to the last bit: four products at a time are exact, so all bits cost
+// the same.
 #pragma once
 
 #include "launch.h"
@@ -14,8 +14,8 @@ constexpr int kGathered = 8;
 // Two instructions a cycle with a latency of 4 or 5 want so many sums that do not wait for each other.
 constexpr int kInFlight = 10;
 
-// Weights of four along the depth, a column a lane; `quad` counts fours from w on. Two vectors at a time: with them and an activation
-// the sums of kRows rows are 27 of 32 registers by vectors of 64 bytes, and 15 of 16 by vectors of 32.
+// Weights of four along the depth, a column a lane; `quad` counts fours from w on. Two vectors at a time: with them and an
+// activation the sums of kRows rows are 27 of 32 registers by vectors of 64 bytes, and 15 of 16 by vectors of 32.
 constexpr int kVectors = 2;
 constexpr int kRows = PERFQ_VNNI == 64 ? 12 : 6;
 
@@ -38,8 +38,8 @@ struct Pairs {  // packed in twos, 16 columns side by side: what w8a8 is
     PERFQ_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       const Words pairs = (Words)load_sums(w + v * next + quad * 4 * kPanel);
-      to[v] = (Sums)__builtin_shufflevector(pairs, pairs, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10,
-                                            26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      to[v] = (Sums)__builtin_shufflevector(pairs, pairs, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25,
+                                            10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     }
   }
   static void sort(Sums (&)[kVectors]) {}
@@ -82,10 +82,11 @@ inline Sums broadcast4(const uint8_t* from) {
   return Sums{} + four;
 }
 
-// Two vectors of columns of sums [R][columns]. Few rows have two sums for each output, so that enough are in flight. Not inlined: see
-// tile_int8.h.
+// Two vectors of columns of sums [R][columns]. Few rows have two sums for each output, so that enough are in flight. Not inlined:
+// see tile_int8.h.
 template <int R, class Weights>
-__attribute__((noinline)) void columns(const uint8_t* x, const int8_t* w, int64_t next, int64_t depth, bool carry, int32_t* sums) {
+__attribute__((noinline)) void columns(const uint8_t* x, const int8_t* w, int64_t next, int64_t depth, bool carry,
+                                       int32_t* sums) {
   constexpr int kStride = Weights::kColumns;
   constexpr int kWays = R * kVectors < kInFlight && 2 * R <= kRows ? 2 : 1;
   Sums total[kWays][R][kVectors] = {};
@@ -119,8 +120,8 @@ __attribute__((noinline)) void columns(const uint8_t* x, const int8_t* w, int64_
   }
 }
 
-// sums [R][columns] of x, [depth / 8][R][8] elements, and w, one panel (and the one `next` bytes behind it); added to what is there
-// when `carry`.
+// sums [R][columns] of x, [depth / 8][R][8] elements, and w, one panel (and the one `next` bytes behind it); added to what is
+// there when `carry`.
 template <int R, class Weights>
 inline void tile(const uint8_t* x, const int8_t* w, int64_t next, int64_t depth, bool carry, int32_t* sums) {
   for (int column = 0; column < Weights::kColumns; column += kVectors * kSums) {

@@ -25,8 +25,8 @@ constexpr int kSums = sizeof(Sums) / sizeof(int32_t);  // columns of a vector
 inline Sums load_sums(const void* from) { return *static_cast<const SumsAnywhere*>(from); }
 inline void store_sums(int32_t* to, Sums value) { *reinterpret_cast<SumsAnywhere*>(to) = value; }
 
-// In each lane: total + the four products of the unsigned bytes of `a` with the signed bytes of `w`. The sum wraps around and never
-// saturates. Intel's manual, volume 2, VPDPBUSD.
+// In each lane: total + the four products of the unsigned bytes of `a` with the signed bytes of `w`. The sum wraps around and
+// never saturates. Intel's manual, volume 2, VPDPBUSD.
 #if defined(PERFQ_PLAYED_VNNI)
 __attribute__((noinline)) inline Sums dot(Sums total, Sums a, Sums w) {
   uint8_t left[sizeof(Sums)];
