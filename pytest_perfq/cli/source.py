@@ -75,6 +75,7 @@ def exported(store_url: str, name: str) -> list[Exported]:
                 verdict=Verdict.from_json(record.verdict),
                 started_s=run.started_s,
                 argv=run.argv,
+                strict=bool(run.settings.get("strict")),
             )
             for record in store.records(run.id, latest=True)
         }

@@ -19,22 +19,26 @@ from pytest_perfq.core import stats
 from pytest_perfq.core.finding import FAILED, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.summary import summarize
-from pytest_perfq.report.explain import explain
+from pytest_perfq.report.explain import explain, reasons
 from pytest_perfq.report.properties import properties
 
 # The version of pytest-benchmark whose file format this is.
 BENCHMARK_VERSION = "5.1.0"
+# Statuses of cases that nothing is known of: skipped, or failed where a run was strict.
+UNUSABLE = frozenset({"unmeasured", "invalid"})
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One record to export. nodeid: of the test item. started_s: unix time of the run."""
+    """One record to export. nodeid: of the test item. started_s: unix time of the run. strict: whether unmeasured and invalid
+    cases failed in it."""
 
     nodeid: str
     measurement: Measurement
     verdict: Verdict
     started_s: float = 0.0
     argv: tuple[str, ...] = field(default=())
+    strict: bool = False
 
 
 def _time(seconds: float) -> str:
@@ -106,30 +110,56 @@ def pytest_benchmark(records: Sequence[Exported]) -> str:
 
 
 def junit(records: Sequence[Exported]) -> str:
-    """One test case a record (family xunit2). Undecided cases pass with their reason as output; unmeasured ones are skipped."""
-    skipped = sum(one.verdict.status == "unmeasured" for one in records)
-    failures = sum(one.verdict.failed for one in records)
+    """One test case a record, failed and skipped as pytest showed them. Undecided cases pass with their reason as output."""
     root = ElementTree.Element("testsuites")
-    suite = ElementTree.SubElement(
-        root, "testsuite", name="perfq", tests=str(len(records)), failures=str(failures), errors="0", skipped=str(skipped),
-        time=f"{sum(sum(one.measurement.durations_ns()) for one in records) / 1e9:.6f}",
-        timestamp=_time(records[0].started_s if records else 0.0),
-    )  # fmt: skip
-    for one in records:
-        case = one.measurement.case
-        seconds = sum(one.measurement.durations_ns()) / 1e9
-        item = ElementTree.SubElement(suite, "testcase", classname=case.program().id, name=case.id, time=f"{seconds:.6f}")
-        told = ElementTree.SubElement(item, "properties")
-        for name, value in properties(one.measurement, one.verdict):
-            ElementTree.SubElement(told, "property", name=name, value=str(value))
-        text = explain(one.verdict)
-        if one.verdict.status in FAILED:
-            ElementTree.SubElement(item, "failure", message=text.splitlines()[0]).text = text
-        elif one.verdict.status == "unmeasured":
-            ElementTree.SubElement(item, "skipped", message=one.measurement.unmeasured or text)
-        elif one.verdict.status in ("inconclusive", "invalid"):
-            ElementTree.SubElement(item, "system-out").text = text
+    suite = ElementTree.SubElement(root, "testsuite", name="perfq")
+    kinds = [_testcase(suite, one) for one in records]
+    counts = {"tests": len(kinds), "failures": kinds.count("failure"), "errors": 0, "skipped": kinds.count("skipped")}
+    for name, number in counts.items():
+        suite.set(name, str(number))
+    suite.set("time", _seconds(sum(sum(one.measurement.durations_ns()) for one in records)))
+    suite.set("timestamp", _time(records[0].started_s if records else 0.0))
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
+
+
+def _testcase(suite: ElementTree.Element, one: Exported) -> str | None:
+    """Adds a record to its suite. Returns 'failure', 'skipped' or 'system-out', None for one that just passed."""
+    item = ElementTree.SubElement(suite, "testcase", classname=_classname(one.nodeid), name=one.measurement.case.id)
+    if durations := one.measurement.durations_ns():
+        # Of the timed calls; how long anything else took is not kept.
+        item.set("time", _seconds(sum(durations)))
+    told = ElementTree.SubElement(item, "properties")
+    for name, value in properties(one.measurement, one.verdict):
+        ElementTree.SubElement(told, "property", name=name, value=str(value))
+    kind = _kind(one)
+    if kind is not None:
+        found = ElementTree.SubElement(item, kind)
+        found.text = explain(one.verdict)
+        if kind != "system-out":
+            found.set("message", reasons(one.verdict)[0])
+    return kind
+
+
+def _kind(one: Exported) -> str | None:
+    status = one.verdict.status
+    # A mistake of the suite fails in any run.
+    misused = any(finding.rule == "usage" for finding in one.verdict.findings)
+    if status in FAILED or (status in UNUSABLE and (one.strict or misused)):
+        return "failure"
+    if status in UNUSABLE:
+        return "skipped"
+    return "system-out" if status == "inconclusive" else None
+
+
+def _classname(nodeid: str) -> str:
+    """Module and class, as pytest writes them: `suites.test_squad`."""
+    file, *inside = nodeid.partition("[")[0].split("::")
+    return ".".join([file.removesuffix(".py").replace("/", "."), *inside[:-1]])
+
+
+def _seconds(duration_ns: int) -> str:
+    # Milliseconds, as JUnit's schema has them.
+    return f"{duration_ns / 1e9:.3f}"
 
 
 def _flat(one: Exported) -> dict[str, Any]:

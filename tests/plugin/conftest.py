@@ -50,6 +50,12 @@ class House:
             main(args)
         return done.value.code, printed.getvalue()
 
+    def export(self, how):
+        """The last run in a format of others."""
+        from pytest_perfq.cli.show import export
+
+        return export("last", how, str(self.path / ".perfq/results.db"))
+
     def records(self):
         """(nodeid, status) of every record of the last run."""
         from pytest_perfq.store import Store

@@ -33,19 +33,26 @@ def test_a_sweep_that_perf_only_leaves_empty_says_so(house):
 @pytest.mark.parametrize("option, ret", [("--no-perf-strict", 0), ("--perf-strict", 1)])
 def test_latency_on_the_cpu_is_unmeasured_where_a_cold_l2_is_asked_for(house, option, ret):
     house.suite("backend='eager', batch_size=[1], accuracy=False")
-    result = house.run("--perf-l2=cold", option, "-rs")
+    result = house.run("--perf-l2=cold", option, "-rs", "--junitxml=live.xml")
     assert result.ret == ret
-    assert "this case runs on the CPU, whose caches are not emptied; run it with --perf-l2=warm" in result.stdout.str()
+    reason = "this case runs on the CPU, whose caches are not emptied; run it with --perf-l2=warm"
+    assert reason in result.stdout.str()
     assert [status for _, status in house.records()] == ["unmeasured"]
+    # An export of the run knows how it was shown.
+    live, exported = (ElementTree.fromstring(text)[0] for text in ((house.path / "live.xml").read_text(), house.export("junit")))
+    for name in ("tests", "failures", "errors", "skipped"):
+        assert exported.get(name) == live.get(name), name
+    for root in (live, exported):
+        (case,) = root.iter("testcase")
+        assert [child.tag for child in case] == ["properties", "failure" if ret else "skipped"]
+        assert case.get("classname") == "test_it" and reason in case[-1].get("message")
 
 
 def test_junit_of_the_run_and_of_the_export_say_the_same(house):
-    from pytest_perfq.cli.show import export
-
     house.suite("backend=['eager', 'slow[ms=4]', 'broken'], batch_size=[1], budgets=Budget(min_score=0.5)")
     house.run("--junitxml=live.xml")
     live = properties(ElementTree.parse(house.path / "live.xml").getroot())
-    exported = properties(ElementTree.fromstring(export("last", "junit", str(house.path / ".perfq/results.db"))))
+    exported = properties(ElementTree.fromstring(house.export("junit")))
     assert live == exported and len(live) == 6
     timed = next(one for one in live if "slow" in one["perfq_case"] and "perfq_p50_ms" in one)
     assert float(timed["perfq_p50_ms"]) >= 4 and float(timed["perfq_speedup"]) < 1

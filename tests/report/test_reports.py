@@ -19,7 +19,7 @@ from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.summary import speedup, summarize
-from pytest_perfq.core.verdict import broken, judge
+from pytest_perfq.core.verdict import broken, judge, misused
 from pytest_perfq.report import exports
 from pytest_perfq.report.explain import explain, line, milliseconds, size
 from pytest_perfq.report.grid import Column, fitting, render
@@ -239,9 +239,53 @@ def test_junit_counts_what_failed_and_what_was_skipped():
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("6", "2", "1")
     found = {one.get("name"): one for one in suite}
     assert found[case(1).id].find("failure").text == explain(records()[3][1])
-    assert found[case(3).id].find("skipped").get("message") == "asserted t4, found cpu"
+    assert "asserted t4, found cpu" in found[case(3).id].find("skipped").get("message")
     assert found[case(2).id].find("failure") is None and "inconclusive" in found[case(2).id].find("system-out").text
     assert [child.tag for child in found[case(0).id]] == ["properties"]
+    # What was timed says how long; what was not says nothing.
+    timed = {one.measurement.case.id: sum(one.measurement.durations_ns()) / 1e9 for one in exported()}
+    assert {name: float(one.get("time", 0)) for name, one in found.items()} == pytest.approx(timed, abs=0.0005)
+    assert "time" not in found[case(3).id].attrib and "time" not in found[records()[0][0].case.id].attrib
+
+
+@pytest.mark.parametrize("strict, of_the_machine", [(False, "skipped"), (True, "failure")])
+def test_junit_has_what_is_not_known_as_pytest_showed_it(strict, of_the_machine):
+    nothing = Measurement(case=case(3), fingerprint=MACHINE, unmeasured="asserted t4, found cpu")
+    disturbed = Verdict(case(4).id, (Finding(rule="measured", status="invalid", note="throttled"),))
+    wanted = {
+        case(3).id: ("nothing", judge(nothing, LIMITS), of_the_machine),
+        case(4).id: ("disturbed", disturbed, of_the_machine),
+        case(5).id: ("misused", misused(case(5), "400 examples were asked for"), "failure"),
+    }
+    given = [exports.Exported(name, nothing, verdict, strict=strict) for name, verdict, _ in wanted.values()]
+    (suite,) = ElementTree.fromstring(exports.junit(given))
+    assert {one.get("classname"): one[-1].tag for one in suite} == {name: tag for name, _, tag in wanted.values()}
+    assert int(suite.get("skipped")) + int(suite.get("failures")) == 3 and suite.get("errors") == "0"
+    assert "throttled" in suite[1][-1].get("message") and "400 examples were asked for" in suite[2][-1].get("message")
+
+
+def test_junit_groups_cases_as_pytest_groups_tests(tmp_path):
+    """And writes no element or attribute that pytest itself does not write."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "test_a.py").write_text(
+        "import pytest\n\nclass TestOf:\n    @pytest.mark.parametrize('x', ['a/b[c.d]'])\n"
+        "    def test_it(self, x, record_property):\n        record_property('a', 1)\n\n"
+        "def test_skip():\n    pytest.skip('no')\n\ndef test_fail():\n    print('said')\n    assert False\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\njunit_logging = system-out\n")
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "--junitxml=all.xml"]
+    subprocess.run(words, cwd=tmp_path, capture_output=True)
+    theirs = ElementTree.parse(tmp_path / "all.xml").getroot()
+    nodeids = ["sub/test_a.py::TestOf::test_it[a/b[c.d]]", "sub/test_a.py::test_skip", "sub/test_a.py::test_fail"]
+    ours = ElementTree.fromstring(
+        exports.junit([replace(one, nodeid=name) for one, name in zip(exported()[3:], nodeids, strict=True)])
+    )
+    names = [[one.get("classname") for one in root.iter("testcase")] for root in (ours, theirs)]
+    assert names[0] == names[1] == ["sub.test_a.TestOf", "sub.test_a", "sub.test_a"]
+    known = {one.tag: set() for one in theirs.iter()}
+    for one in theirs.iter():
+        known[one.tag] |= set(one.attrib)
+    assert all(set(one.attrib) <= known[one.tag] for one in ours.iter())
 
 
 def test_csv_has_a_line_for_each_record_and_nothing_for_nothing():
