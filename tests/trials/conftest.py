@@ -49,6 +49,12 @@ def command(capfd, monkeypatch):
     return run
 
 
+@pytest.fixture
+def unwatched(monkeypatch):
+    """Nobody looks at what else this machine does, which would hold a promise of milliseconds back."""
+    monkeypatch.setattr(passes, "watched", lambda attempt, watcher, **_: (attempt(), None))
+
+
 @pytest.fixture(scope="module")
 def alone():
     """Nothing is timed: no other run need wait."""
