@@ -35,7 +35,7 @@ def floating_point_only(case: Case) -> list[str]:
     """Refuses every quantization."""
     if case.quantization is None:
         return []
-    return [f"{case.backend.name} runs in floating point and cannot do {case.quantization.id}: use backend ort"]
+    return [f"{case.backend.name} runs in floating point and cannot do {case.quantization.id}: backend ort can"]
 
 
 def cpu_precision(case: Case, flags: frozenset[str] | None = None) -> list[str]:

@@ -131,9 +131,10 @@ def _held(entries: list[Entry], sides: Sides, asked: Asked, time_s: float | None
         run = kept(store, trials, {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs})
     refused = [one.refused for one in entries if one.refused is not None]
     if refused:
-        passing.say(f"{_cases(len(refused))} not compared: {refused[0]}{' ...' if len(refused) > 1 else ''}")
-    if not trials.verdicts:
-        raise UsageError(f"nothing is left to compare: {refused[0]}")
+        told = f"{refused[0]}{' ...' if len(refused) > 1 else ''}"
+        if not trials.verdicts:
+            raise UsageError(f"nothing is left to compare: {told}")
+        passing.say(f"{_cases(len(refused))} not compared: {told}")
     if trials.ended is not None:
         passing.say(f"{trials.ended}; what was measured is kept as run {run}, and says how far it came")
     return trials, run

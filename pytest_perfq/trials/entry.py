@@ -120,6 +120,7 @@ def varied(collected: Sequence[Collected], text: str) -> list[Entry]:
 
     text: `AXIS=VALUE` with an axis that leaves the work the same, or `original` for the fp32 eager case. Raises UsageError.
     """
+    _check(text)
     cases = [one for one in collected if one.case.test is None]
     if collected and not cases:
         raise UsageError(
@@ -137,13 +138,19 @@ def varied(collected: Sequence[Collected], text: str) -> list[Entry]:
     return found
 
 
+def _check(text: str) -> None:
+    """Raises UsageError for what no case could be varied by."""
+    axis, equals, _ = text.partition("=")
+    if text != "original" and not equals:
+        raise UsageError(f"{text!r} names no configuration; give AXIS=VALUE, such as backend=eager, or original")
+    if equals:
+        UnknownName.check("axis to vary", [axis], VARIED)
+
+
 def _other(case: Case, text: str, entries: Sequence[Entry]) -> Case:
     if text == "original":
         return case.original()
-    axis, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"{text!r} names no configuration; give AXIS=VALUE, such as backend=eager, or original")
-    UnknownName.check("axis to vary", [axis], VARIED)
+    axis, _, value = text.partition("=")
     if axis == "quantization":
         known = {one.candidate.quantization.id: one.candidate.quantization for one in entries if one.candidate.quantization}
         UnknownName.check("quantization among the cases", [value], {*known, "none"})

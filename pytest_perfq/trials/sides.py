@@ -156,7 +156,7 @@ class Workers:
             for side, case in cases.items()
         }
         if refusals["a"]:
-            raise Refused(said["a"])
+            raise Refused(said["a"] + _instead(base, candidate))
         if refusals["b"]:
             raise Blamed(said["b"], candidate=True)
 
@@ -220,6 +220,13 @@ class Remote:
         with _whose(self.side):
             settling, timed = self.worker.ask("block", BLOCK_S, side=self.side, rounds=rounds, settle=settle)
         return settling, timed
+
+
+def _instead(base: Case, candidate: Case) -> str:
+    """What to hold a quantized case against where the backend that was asked for takes none."""
+    if base.quantization is None or base.backend == candidate.backend:
+        return ""
+    return "; hold quantized cases against their fp32 original: --vs original"
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def test_no_quantization_and_one_device(name, monkeypatch):
     backend = registry.load("backend", name)
     assert backend.refuses(make_case(name)) == []
     assert backend.refuses(make_case(name, quantization=Dynamic("MatMul"))) == [
-        f"{name} runs in floating point and cannot do int8-dynamic[MatMul]: use backend ort"
+        f"{name} runs in floating point and cannot do int8-dynamic[MatMul]: backend ort can"
     ]
     assert backend.refuses(make_case(name, tp=2)) == [f"{name} runs on one device; tp=2 and pp=1 were asked for: set both to 1"]
     with pytest.raises(UsageError, match="unknown option of backend"):

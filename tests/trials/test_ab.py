@@ -128,7 +128,8 @@ def test_a_case_that_both_sides_refuse_is_left_out(project, command):
     project.suite("backend='plume[does=refuse-all]', accuracy=False")
     project.layers(1.0)
     status, _, errors = command("ab", "--vs", "precision=fp16")
-    assert status == 3 and "nothing is left to compare: this environment refuses " in errors
+    assert status == 3 and "\nperfq: nothing is left to compare: this environment refuses " in errors
+    assert errors.count("refuses") == 1 and "--vs original" not in errors
 
 
 @pytest.mark.parametrize(

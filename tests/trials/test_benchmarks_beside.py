@@ -80,6 +80,13 @@ def test_what_one_side_cannot_hold_is_refused_and_no_axis_of_it_varies():
     assert [one.name for one in varied([test, swept], "backend=eager")] == [swept.case.id]
     with pytest.raises(UsageError, match=r"tests of pytest-benchmark have no axis to vary; hold two revisions or two environm"):
         varied([test], "backend=eager")
+    # What was written wrongly comes first.
+    with pytest.raises(
+        UsageError, match=r"'eager' names no configuration; give AXIS=VALUE, such as backend=eager, or original"
+    ):
+        varied([test], "eager")
+    with pytest.raises(UsageError, match="unknown axis to vary 'batch_size'"):
+        varied([test], "batch_size=2")
 
 
 def test_a_run_that_varies_an_axis_passes_over_them(tmp_path):
@@ -172,8 +179,8 @@ def test_where_nothing_can_be_timed_it_says_so(project, benchmarked):
     project.write(test_it="def test_it(benchmark):\n    pass\n")
     project.commit("one")
     status, _, errors = benchmarked("ab", "HEAD", ".", "--threads", 1)
-    assert status == 3 and "perfq: 1 case is not compared: " in errors
-    assert "nothing is left to compare: HEAD (" in errors or "nothing is left to compare: the working tree: " in errors
+    told = "perfq: nothing is left to compare: "
+    assert status == 3 and (f"{told}HEAD (" in errors or f"{told}the working tree: " in errors)
     assert "test_it.py::test_it gives its benchmark fixture nothing to time; call benchmark(...) in it" in errors
     status, _, errors = benchmarked("ab", "--vs", "backend=eager")
     assert status == 3 and "tests of pytest-benchmark have no axis to vary; hold two revisions or two environm" in errors

@@ -1,5 +1,8 @@
 """Which cases of two sides belong together, and what a case is held against in another configuration."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from scripted import case
 
@@ -8,6 +11,8 @@ from pytest_perfq.core.quantization import Dynamic
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.errors import UsageError
 from pytest_perfq.trials.entry import Collected, Entry, matched, varied
+from pytest_perfq.trials.opened import Refused
+from pytest_perfq.trials.sides import Workers
 
 LIMIT, OTHER = (Limit("max_slowdown", value, None, "budget") for value in (0.1, 0.2))
 
@@ -57,6 +62,29 @@ def test_a_configuration_that_is_none_is_one_sentence(text, sentence):
     with pytest.raises(UsageError) as told:
         varied(collected(case(0)), text)
     assert str(told.value).startswith(sentence.split("; did")[0]), told.value
+
+
+class Refusing(Workers):
+    """The base's backend takes nothing."""
+
+    def _both(self, do, fields):
+        return {"a": ["eager cannot"], "b": []}
+
+
+def test_a_backend_that_takes_no_quantized_case_is_answered_with_the_original():
+    worker = SimpleNamespace(environment=SimpleNamespace(label="here"))
+    workers, quantized = Refusing(worker, worker), case(0, quantization=Dynamic("MatMul"))
+    for changed, instead in (
+        ({"backend": Spec("eager")}, "; hold quantized cases against their fp32 original: --vs original"),
+        ({"precision": "fp16"}, ""),
+        ({}, ""),
+    ):
+        base = replace(quantized, **changed)
+        with pytest.raises(Refused) as told:
+            workers.check(base, quantized)
+        assert str(told.value) == f"here refuses {base.id}: eager cannot{instead}"
+    with pytest.raises(Refused, match=r": eager cannot$"):
+        workers.check(case(0, backend=Spec("eager")), case(0))
 
 
 def test_the_second_worker_lost_on_a_case_ends_it():
