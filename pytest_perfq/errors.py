@@ -15,16 +15,16 @@ class UsageError(PerfqError):
 
 
 class UnknownName(UsageError):
-    """A name that nothing answers to. Offers the nearest known one."""
+    """A name that nothing answers to. Offers the nearest known one. meant: the one that it is another name of."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "", meant: str | None = None) -> None:
         import difflib  # not at pytest start-up
 
         known = sorted(known)
         spelt = {one.lower(): one for one in known}  # letters in the wrong case are near too
-        near = difflib.get_close_matches(str(name).lower(), spelt, n=1, cutoff=0.5)
-        meant = f"; did you mean {spelt[near[0]]!r}?" if near else ";"
-        super().__init__(f"unknown {kind} {name!r}{meant} known: {', '.join(known) or 'none'}{'; ' + hint if hint else ''}")
+        near = [spelt[one] for one in difflib.get_close_matches(str(name).lower(), spelt, n=1, cutoff=0.5)]
+        asked = f"; did you mean {meant or near[0]!r}?" if meant or near else ";"
+        super().__init__(f"unknown {kind} {name!r}{asked} known: {', '.join(known) or 'none'}{'; ' + hint if hint else ''}")
         self.kind, self.name, self.known = kind, name, known
 
     @classmethod

@@ -52,12 +52,22 @@ def check(kind: str, name: str) -> str:
     if name in _files(KINDS[kind][0]):
         return name
     if name not in names(kind):
-        raise UnknownName(kind, name, names(kind))
+        raise UnknownName(kind, name, names(kind), meant=_alias(kind, name))
     point = _entry_points(KINDS[kind][2])[name]
     package = point.module.partition(".")[0]
     if find_spec(package) is None:  # of the outermost package only: this runs none of its code
         raise UsageError(_unloadable(kind, point, f"no module is named {package!r}"))
     return name
+
+
+def _alias(kind: str, name: str) -> str | None:
+    """The known name that people mean by this one: `ALIASES` of the kind's `_declared.py`, where it has any."""
+    folder = KINDS[kind][0]
+    if not os.path.isfile(os.path.join(os.path.dirname(__file__), folder, "_declared.py")):
+        return None
+    aliases = getattr(importlib.import_module(f"pytest_perfq.{folder}._declared"), "ALIASES", {})
+    found: str | None = aliases.get(str(name).lower())
+    return found
 
 
 def _unloadable(kind: str, point: Any, reason: str) -> str:

@@ -37,6 +37,11 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "attention": Option("auto", among=ATTENTIONS),
     },
 }
+# What people call a backend -> its name. Where a name is unknown, the sentence asks whether that was meant.
+ALIASES = {
+    "onnx": "ort", "onnxruntime": "ort", "torch": "eager", "pytorch": "eager", "transformers": "eager", "jit": "torchscript",
+    "inductor": "compile", "dynamo": "compile",
+}  # fmt: skip
 # ONNX operator types that a backend can quantize at all, of those that quantize. ort: the registries of onnxruntime 1.32.
 OPERATORS: dict[str, frozenset[str]] = {
     "ort": frozenset(

@@ -24,6 +24,22 @@ def test_every_backend_declares_its_options_and_takes_their_defaults(name):
     assert _declared.options(make_case(name).backend) == {key: option.default for key, option in options.items()}
 
 
+@pytest.mark.parametrize("name, meant", [("onnx", "ort"), ("OnnxRuntime", "ort"), ("pytorch", "eager"), ("jit", "torchscript")])
+def test_what_people_call_a_backend_is_asked_back(name, meant):
+    with pytest.raises(UnknownName, match=rf"^unknown backend '{name}'; did you mean '{meant}'\? known: .*eager, "):
+        registry.check("backend", name)
+
+
+def test_every_alias_is_of_a_backend_and_is_none_itself():
+    assert set(_declared.ALIASES.values()) <= set(OURS) and not set(_declared.ALIASES) & set(OURS)
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_a_kind_without_aliases_offers_the_nearest_name_or_none(kind):
+    with pytest.raises(UnknownName, match=f"^unknown {kind} 'qqqq'; known: "):
+        registry.check(kind, "qqqq")
+
+
 def test_operators_are_all_that_onnxruntime_quantizes():
     from pytest_perfq.backends._onnx.quantize import KNOWN_OPERATORS
 
