@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -22,15 +23,21 @@ NEXT = "give the file that `pytest --benchmark-json=FILE` writes"
 
 
 def import_(path: str, store: str) -> str:
-    """Stores the benchmarks of a file as one run, of the time that they were measured, and says how to look at it. Raises
-    UsageError and DataError."""
+    """Stores the benchmarks of a file as one run, of the time that they were measured, and says how to look at it. What the
+    store has already is not stored again: it would count twice in a history. Raises UsageError and DataError."""
     try:
-        found = read(_json(path))
+        content = _json(path)
+        found = read(content)
     except DataError as error:
         raise DataError(f"{path} cannot be imported: {error}; {NEXT}") from None
-    measured_s = _measured_s(found, path)
+    measured_s, digest = _measured_s(found, path), _digest(content)
     with opened(store) as stored:
-        run = stored.begin_run(sys.argv, {"items": len(found), "imported": str(path)}, at_s=measured_s)
+        # One that was cut off is not whole, and stands for nothing.
+        same = [one.id for one in stored.runs() if one.settings.get("content") == digest and one.finished_s is not None]
+        if same:
+            return f"{path} was imported already, as run {same[0]}; see it with: perfq report {same[0]}"
+        settings = {"items": len(found), "imported": str(path), "content": digest}
+        run = stored.begin_run(sys.argv, settings, at_s=measured_s)
         for one in found:
             nodeid = one.case.id.partition("/")[2]
             stored.record(run, nodeid, one.to_json(), judge(one, ()).to_json(), at_s=measured_s)
@@ -55,6 +62,11 @@ def _measured_s(found: Sequence[Measurement], path: str) -> float | None:
             "clock that is wrong, or the file's `datetime`"
         )
     return min(said, now) if said else None
+
+
+def _digest(content: Any) -> str:
+    """Of what a file says, however it is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _json(path: str) -> Any:

@@ -103,8 +103,8 @@ def test_what_looks_slower_is_undecided_since_nothing_was_timed_beside_it(writte
 
 
 def test_history_report_list_and_export_know_them(written, command, tmp_path):
-    for _ in range(2):
-        command("import", written[0])
+    for shift in (1e-9, 0.0):
+        command("import", slower(written[0], tmp_path / "one.json", 1.0, shift=shift))
     status, output, _ = command("history", f"benchmark/{NAMES[0]}")
     assert status == 0 and len([line for line in output.splitlines() if line.rstrip().endswith("pass")]) == 2
     status, output, _ = command("report", "last")
@@ -128,7 +128,7 @@ def test_history_report_list_and_export_know_them(written, command, tmp_path):
 
 def test_a_change_of_level_is_found_over_imported_runs(written, command, tmp_path):
     for number in range(16):
-        by = (1.0 if number < 8 else 2.0) * (1 + 0.004 * (number % 3))
+        by = (1.0 if number < 8 else 2.0) * (1 + 0.004 * (number % 3)) + 1e-6 * number  # no file twice
         path = slower(written[0], tmp_path / "one.json", by)
         for name in (NAMES[0], NAMES[2]):
             slower(path, path, 1 + 0.004 * (number * 7 % 3), name)
@@ -169,10 +169,34 @@ def test_the_history_has_them_in_the_order_in_which_they_were_measured(written, 
     assert runs[0].id.startswith("20260301-120000-") and runs[0].finished_s is not None
 
 
-def test_of_two_imports_of_one_moment_the_later_one_is_the_last(written, command):
-    ids = [command("import", written[0])[1].split("perfq report ")[1].split()[0] for _ in range(5)]
+def test_of_two_imports_of_one_moment_the_later_one_is_the_last(written, command, tmp_path):
+    files = (slower(written[0], tmp_path / "one.json", 1.0 + number) for number in range(5))
+    ids = [command("import", file)[1].split("perfq report ")[1].split()[0] for file in files]
     with Store.open(".perfq/results.db", readonly=True) as store:
         assert [one.id for one in store.runs()] == ids[::-1] and store.run("last").id == ids[-1]
+
+
+def test_what_was_imported_already_is_told_and_counts_once(written, command, tmp_path):
+    run = command("import", written[0])[1].split("perfq report ")[1].split()[0]
+    (tmp_path / "other.json").write_text(json.dumps(json.loads(written[0].read_text()), sort_keys=True))
+    for path in (written[0], tmp_path / "other.json"):
+        sentence = f"{path} was imported already, as run {run}; see it with: perfq report {run}\n"
+        assert command("import", path) == (0, sentence, "")
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        assert [one.id for one in store.runs()] == [run] and len(store.history(f"benchmark/{NAMES[0]}")) == 1
+    assert command("import", slower(written[0], tmp_path / "new.json", 2.0))[1].startswith("imported 3 benchmarks of ")
+
+
+def test_an_import_that_was_cut_off_is_made_again(written, command, monkeypatch):
+    def cut(self, run):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "finish_run", cut)
+        assert command("import", written[0])[0] != 0
+    status, output, _ = command("import", written[0])
+    assert status == 0 and output.startswith("imported 3 benchmarks of ")
+    assert command("import", written[0])[1].startswith(f"{written[0]} was imported already, as run ")
 
 
 def test_a_file_that_does_not_say_when_is_of_now(written, command, tmp_path):
