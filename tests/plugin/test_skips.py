@@ -39,7 +39,9 @@ def test_latency_on_the_cpu_is_unmeasured_where_a_cold_l2_is_asked_for(house, op
     assert reason in result.stdout.str()
     assert [status for _, status in house.records()] == ["unmeasured"]
     # An export of the run knows how it was shown.
-    live, exported = (ElementTree.fromstring(text)[0] for text in ((house.path / "live.xml").read_text(), house.export("junit")))
+    live, exported = (
+        ElementTree.fromstring(text)[0] for text in ((house.path / "live.xml").read_text(), house.export("junit"))
+    )
     for name in ("tests", "failures", "errors", "skipped"):
         assert exported.get(name) == live.get(name), name
     for root in (live, exported):

@@ -273,7 +273,7 @@ def test_junit_groups_cases_as_pytest_groups_tests(tmp_path):
         "def test_skip():\n    pytest.skip('no')\n\ndef test_fail():\n    print('said')\n    assert False\n"
     )
     (tmp_path / "pytest.ini").write_text("[pytest]\njunit_logging = system-out\n")
-    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "--junitxml=all.xml"]
+    words = [sys.executable, "-m", "pytest", "--junitxml=all.xml", *(f"-pno:{one}" for one in ("cacheprovider", "randomly"))]
     subprocess.run(words, cwd=tmp_path, capture_output=True)
     theirs = ElementTree.parse(tmp_path / "all.xml").getroot()
     nodeids = ["sub/test_a.py::TestOf::test_it[a/b[c.d]]", "sub/test_a.py::test_skip", "sub/test_a.py::test_fail"]
