@@ -9,18 +9,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pytest_perfq.core.budget import LATENCY_RULES
 from pytest_perfq.core.finding import FAILED, SEVERITY, Finding, Verdict
 from pytest_perfq.report.explain import line
 
+# Rules about the case's own timing, told with what was measured.
+SEEN = LATENCY_RULES - {"max_slowdown"}
 # Lines under the tables; an export has the rest.
 SHOWN_REASONS = 8
-# A number that stands alone: not one in a name (b8), in a version (2.13.0) or in quotes.
-NUMBER = re.compile(r"(?<![\w.'\"+-])[-+]?\d+(?:\.\d+)?(?![\w'\"]|\.\d)")
+# A number that stands alone: not one in a name (b8), in a version (2.13.0) or in quotes; a ratio (1.50x) is one.
+NUMBER = re.compile(r"(?<![\w.'\"+-])[-+]?\d+(?:\.\d+)?(?:(?=x\b)|(?![\w'\"]|\.\d))")
 
 
 def _general(finding: Finding) -> str:
-    """The finding without the numbers of its own case, which the tables have."""
-    return line(replace(finding, observed=None, interval=None, examples=()))
+    """The finding without what differs from case to case and stands in the tables. What was measured beside a promise stays:
+    a limit without it reads as if nothing was known."""
+    observed = finding.observed if finding.rule in SEEN else None
+    return line(replace(finding, observed=observed, interval=None, examples=()))
 
 
 def _merged(texts: Sequence[str]) -> str:

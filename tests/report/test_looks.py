@@ -210,6 +210,26 @@ def test_reasons_that_differ_in_numbers_alone_are_one_line_with_their_ranges():
     assert line.startswith(f"{case(1).id}: inconclusive: slow-down from the baseline +1.0% [-10.0%, +10.0%], at most +5.0%;")
 
 
+def test_what_was_measured_is_shown_beside_a_promise_although_it_is_invalid():
+    """A limit alone reads as if nothing had been measured."""
+
+    def disturbed(rule, *seen):
+        note = "visit 1 of 3 was disturbed: other processes took 40% of the time"
+        finding = {"rule": rule, "status": "invalid", "limit": 0.01, "entry": "budget 3", "note": note}
+        return [Verdict(case(number).id, (Finding(observed=one, **finding),)) for number, one in enumerate(seen)]
+
+    (text,) = undecided(disturbed("p50_ms", 51.24, 43.61, 120.0))
+    assert text.startswith("3 cases: invalid: p50 43.6 to 120 ms, at most 0.01 ms promised by budget 3; visit 1 of 3 was")
+    (text,) = undecided(disturbed("p50_ms", 43.61, 43.61))
+    assert text.startswith("2 cases: invalid: p50 43.6 ms, at most 0.01 ms promised by budget 3; visit 1 of 3 was")
+    (text,) = undecided(disturbed("min_speedup", 1.5, 0.98))
+    assert text.startswith("2 cases: invalid: speed-up over the original 0.98 to 1.50x, at least 0.01x promised by budget 3;")
+    # Too few rounds for a percentile: no number, and no other's.
+    assert [one.partition(" promised")[0] for one in undecided(disturbed("p95_ms", None, None, 7.0, 8.0))] == [
+        "2 cases: invalid: p95, at most 0.01 ms", "2 cases: invalid: p95 7 to 8 ms, at most 0.01 ms",
+    ]  # fmt: skip
+
+
 def test_numbers_of_two_promises_or_versions_are_no_range():
     assert len(undecided([open_verdict(1, 24), open_verdict(2, 24, limit=0.1)])) == 2
     notes = ["torch is '2.13.0' here and '2.12.0' in the baseline", "torch is '2.13.0' here and '2.11.0' in the baseline"]
