@@ -39,6 +39,7 @@ class Recorder:
         self._collected = True
         self._whole = True
         self._interrupted = False
+        self._saved: str | None = None
         self._aged: float | None = None
         self._seen: str | None = None
 
@@ -122,9 +123,12 @@ class Recorder:
 
         measurements, verdicts = zip(*self._judged.values(), strict=True)
         provenance = {"run": self._run, "command": command(sys.argv)}
-        baselines.save(
+        path = baselines.save(
             folder, list(measurements), list(verdicts), overwrite=self.settings.overwrite, provenance=provenance
         )  # fmt: skip
+        from pytest_perfq.report.ending import saved
+
+        self._saved = saved(verdicts, path)
 
     def _last_valid(self) -> float | None:
         """When the cases that have no valid timing in this run last had one, unix time; None where all have, or none ever."""
@@ -163,12 +167,16 @@ class Recorder:
     def _tables(self, width: int) -> list[str]:
         if not self._judged:
             return []
-        from pytest_perfq.report.order import in_walk
         from pytest_perfq.report.terminal import summary
 
+        return [summary(self._walked(), width)]
+
+    def _walked(self) -> list[tuple[Measurement, Verdict]]:
+        """What was judged, in the order of the walk."""
+        from pytest_perfq.report.order import in_walk
+
         walk = self._judged if self._walk is None and self._collected else self._walk or ()
-        names = in_walk({name: one.case for name, (one, _) in self._judged.items()}, walk)
-        return [summary([self._judged[name] for name in names], width)]
+        return [self._judged[name] for name in in_walk({name: one.case for name, (one, _) in self._judged.items()}, walk)]
 
     def _sentences(self) -> list[str]:
         found = [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]
@@ -176,6 +184,10 @@ class Recorder:
             found.append(self._seen)
         if self._aged is not None and (days := (time.time() - self._aged) / 86400.0) >= 1.0:
             found.append(f"the last valid timing of cases without one is {days:.0f} {'day' if days < 1.5 else 'days'} old")
+        if self.settings.against is not None and self._run is not None:
+            from pytest_perfq.report.ending import new
+
+            found += new(self._walked(), self.settings.against, self._run, self._saved is not None)
         improved = sum(verdict.status == "improved" for _, verdict in self._judged.values())
         if improved and self.settings.against is not None and self._run is not None:
             found.append(
@@ -184,8 +196,8 @@ class Recorder:
             )
         if self._interrupted or not self._whole:
             found.append("this run is unfinished: the same command with --perf-resume measures what is missing")
-            if self._interrupted and self.settings.save is not None:
-                found.append(f"no baseline was saved as {self.settings.save}")
+        if self.settings.save is not None and self._run is not None:
+            found.append(self._saved or f"no baseline was saved as {self.settings.save}")
         if self._run is not None:
             found.append(f"run {self._run} is in {self._name}; again with:")
         return found

@@ -16,6 +16,7 @@ from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair
 from pytest_perfq.errors import UsageError
 from pytest_perfq.report import comparison
+from pytest_perfq.report.apart import Apart, few
 from pytest_perfq.report.passing import Passing
 from pytest_perfq.trials import revisions
 from pytest_perfq.trials.entry import Entry, matched, varied
@@ -50,11 +51,11 @@ def ab(asked: Asked, how: str, everything: bool, width: int) -> tuple[str, int]:
     try:
         time_s = budget_s(asked.time)
         sides, words = _sides(asked, passing.say)
-        entries = _entries(sides, asked, words, passing.say)
+        entries, apart = _entries(sides, asked, words, passing.say)
         trials, run = _held(entries, sides, asked, time_s, passing)
     finally:
         passing.close()
-    text = _text(how, trials.pairs, trials.verdicts, everything, width)
+    text = _text(how, trials.pairs, trials.verdicts, apart, everything, width)
     if how == "table":
         text += f"\n{sides.candidate.label} beside {sides.base.label if asked.vs is None else asked.vs}; kept as run {run}"
     return text, exit_status(trials.verdicts)
@@ -96,16 +97,18 @@ def _check(asked: Asked, here: Path) -> None:
             raise UsageError(f"{asked.words[0]} and {asked.words[1]} are the same revision {one}; give two")
 
 
-def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[str], None]) -> list[Entry]:
+def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[str], None]) -> tuple[list[Entry], Apart]:
+    """What is to be compared, and what only one side has."""
     base, candidate = sides.collected(words)
+    apart = Apart()
     if asked.vs is not None:
         entries = varied(candidate, asked.vs)
     else:
         entries, gone, new = matched(base, candidate)
-        for names, label in ((gone, sides.base.label), (new, sides.candidate.label)):
+        apart = Apart(tuple(gone), tuple(new))
+        for names, label in ((apart.base, sides.base.label), (apart.candidate, sides.candidate.label)):
             if names:
-                few = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-                say(f"{_cases(len(names))} only in {label}, and not compared: {few}")
+                say(f"{_cases(len(names))} only in {label}, and not compared: {few(names, SHOWN)}")
         if not entries:
             raise UsageError(f"{sides.base.label} and {sides.candidate.label} share no case; name suites that both have")
     wanted = [one for one in entries if asked.only in (None, one.candidate.kind)]
@@ -117,7 +120,7 @@ def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[st
             f"min_speedup is promised of {len(unheld)} of {len(wanted)} cases and not held here, where no original is timed; "
             "pytest holds it, or `perfq ab --vs original`"
         )
-    return wanted
+    return wanted, apart
 
 
 def _promises_speedup(entry: Entry) -> bool:
@@ -144,9 +147,9 @@ def _cases(number: int) -> str:
     return "1 case is" if number == 1 else f"{number} cases are"
 
 
-def _text(how: str, pairs: dict[str, Pair], verdicts: dict[str, Verdict], everything: bool, width: int) -> str:
+def _text(how: str, pairs: dict[str, Pair], verdicts: dict[str, Verdict], apart: Apart, everything: bool, width: int) -> str:
     if how == "json":
-        return comparison.as_json(verdicts)
+        return comparison.as_json(verdicts, apart)
     if how == "markdown":
-        return comparison.markdown(pairs, verdicts, everything)
-    return comparison.table(pairs, verdicts, width, everything)
+        return comparison.markdown(pairs, verdicts, everything, apart)
+    return comparison.table(pairs, verdicts, width, everything, apart)

@@ -10,6 +10,7 @@ from pytest_perfq.core.case import Case
 from pytest_perfq.core.finding import FAILED, SEVERITY, Finding, Verdict
 from pytest_perfq.core.summary import summarize
 from pytest_perfq.core.verdict import Pair
+from pytest_perfq.report.apart import Apart, is_new, unheld
 from pytest_perfq.report.explain import explain
 from pytest_perfq.report.explain import reasons as lines_of
 from pytest_perfq.report.folding import wrap
@@ -31,6 +32,7 @@ SHOWN_CASES = 40
 # Under every table: without it `change` looks like a wrong quotient.
 CORRECTED = "change of a timing is that of the case over the reference layer timed beside it, not `is` over `was`"
 BESIDE = "change of a timing is the mean over visits of what both sides differ by, round by round, not `is` over `was`"
+NOBODY_APART = Apart()
 AGAINST = ("slowdown", "max_slowdown", "accuracy", "flips", "baseline")
 
 
@@ -67,7 +69,7 @@ def row(name: str, pair: Pair, verdict: Verdict) -> list[str]:
             interval = "" if finding.interval is None else f"[{finding.interval[0]:+.1%}, {finding.interval[1]:+.1%}]"
         else:
             change = f"{0.0 - finding.observed:+.4f}" if finding.rule == "accuracy" else _examples(-finding.observed)
-    return [name, *values, change, interval, verdict.status]
+    return [name, *values, change, interval, f"{verdict.status}, new" if is_new(verdict) else verdict.status]
 
 
 def _examples(number: float) -> str:
@@ -92,19 +94,37 @@ def _tables(names: Sequence[str], pairs: Mapping[str, Pair], verdicts: Mapping[s
     return found
 
 
-def table(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], width: int, everything: bool = False) -> str:
-    """The worst cases first, then what failed and why, then why others are undecided."""
+def _counts(names: Sequence[str], verdicts: Mapping[str, Verdict], apart: Apart) -> str:
+    return "; ".join(part for part in (counts([verdicts[name] for name in names]), str(apart)) if part)
+
+
+def _new(names: Sequence[str], pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict]) -> list[str]:
+    """A sentence where measured cases are new; without one they would pass in silence."""
+    measured = [name for name in names if (now := pairs[name].candidate) is not None and now.unmeasured is None]
+    found = [name for name in measured if is_new(verdicts[name])]
+    return [unheld(found, "the baseline")] if found else []
+
+
+def table(
+    pairs: Mapping[str, Pair],
+    verdicts: Mapping[str, Verdict],
+    width: int,
+    everything: bool = False,
+    apart: Apart = NOBODY_APART,
+) -> str:
+    """The worst cases first, then what failed and why, then why others are undecided. apart: what had no partner."""
     names = _ordered(pairs, verdicts)
     shown = names if everything else names[:SHOWN_CASES]
     sentences = []
     how = _corrected([pairs[name] for name in shown])
     sentences += [how, ""] if how else []
-    sentences.append(counts([verdicts[name] for name in names]))
+    sentences.append(_counts(names, verdicts, apart))
     if len(shown) < len(names):
         rest = len(names) - len(shown)
         sentences.append(f"{rest} {'case is' if rest == 1 else 'cases are'} not shown, none of them worse: see them with --all")
     sentences += [text for name in shown if verdicts[name].status in FAILED for text in explain(verdicts[name]).splitlines()]
     sentences += undecided([verdicts[name] for name in names], "see them with --format json")
+    sentences += _new(names, pairs, verdicts)
     return "\n".join([*_tables(shown, pairs, verdicts, width), *(part for one in sentences for part in wrap(one, width))])
 
 
@@ -120,11 +140,13 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def markdown(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everything: bool = False) -> str:
+def markdown(
+    pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everything: bool = False, apart: Apart = NOBODY_APART
+) -> str:
     """The same as a table for pull requests and job summaries."""
     names = _ordered(pairs, verdicts)
     shown = names if everything else names[:SHOWN_CASES]
-    lines = [f"**{counts(list(verdicts.values()))}**", ""]
+    lines = [f"**{_counts(names, verdicts, apart)}**", ""]
     lines.append("| " + " | ".join(column.title for column in COLUMNS) + " |")
     lines.append("| " + " | ".join("---:" if column.right else ":---" for column in COLUMNS) + " |")
     for name in shown:
@@ -137,20 +159,20 @@ def markdown(pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict], everyth
     failed = [name for name in names if verdicts[name].status in FAILED]
     if failed:
         lines += ["", "```", *(explain(verdicts[name]) for name in failed), "```"]
-    why = undecided([verdicts[name] for name in names], "see them with --format json")
+    why = undecided([verdicts[name] for name in names], "see them with --format json") + _new(names, pairs, verdicts)
     if why:
         lines += ["", *(f"- {_cell(text)}" for text in why)]
     return "\n".join(lines) + "\n"
 
 
-def as_json(verdicts: Mapping[str, Verdict]) -> str:
+def as_json(verdicts: Mapping[str, Verdict], apart: Apart | None = None) -> str:
     """Verdicts as JSON, one case a line, and the worst status of all. What somebody must do something about, a failed or an
-    invalid case, comes with the sentences a person would read."""
+    invalid case, comes with the sentences a person would read. apart: what had no partner, None where nobody looked."""
     worst = max((verdict.status for verdict in verdicts.values()), key=SEVERITY.__getitem__, default="pass")
     numbers: dict[str, int] = {}
     for verdict in verdicts.values():
         numbers[verdict.status] = numbers.get(verdict.status, 0) + 1
-    head: dict[str, Any] = {"status": worst, "counts": numbers}
+    head: dict[str, Any] = {"status": worst, "counts": numbers, **({} if apart is None else apart.to_json())}
     cases = ",\n".join(json.dumps(_told(verdicts[name])) for name in sorted(verdicts))
     return f'{json.dumps(head)[:-1]}, "cases": [\n{cases}\n]}}'
 

@@ -111,6 +111,20 @@ def test_a_missing_case_is_undecided_unless_a_subset_was_asked_for(command):
     assert status == 0 and "7 cases: 7 pass" in output
 
 
+def test_a_case_that_only_the_second_has_is_marked_as_new(command):
+    """It cannot be worse than what was: that it passes says nothing of the case that it may have been."""
+    save("a", sweep(1)[1:]), save("b", sweep(2))
+    status, output, _ = command("compare", "baselines/a", "baselines/b")
+    assert status == 0 and "8 cases: 8 pass" in output
+    marked = [line.split() for line in output.splitlines() if line.rstrip().endswith(" pass, new")]
+    assert [row[:4] for row in marked] == [["ort@cpu/int8-dynamic[Add,MatMul]/b1/s32", "5.00", "ms", "pass,"]]
+    sentence = f"1 measured case is not in the baseline and was held to its own promises only: {case(0).id};"
+    assert sentence in one_line(output)
+    output = command("compare", "baselines/a", "baselines/b", "--format", "markdown")[1]
+    assert output.count("| pass, new |") == 1 and f"- {sentence}" in output
+    assert " new" not in command("compare", "baselines/b", "baselines/b")[1]
+
+
 def test_json_holds_every_verdict(command):
     status, output, _ = command("compare", save("a", sweep(1)), save("b", sweep(2, ms3=7.0)), "--format", "json")
     values = json.loads(output)

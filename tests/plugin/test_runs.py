@@ -81,6 +81,35 @@ def test_a_place_that_is_taken_is_refused_before_measuring(house):
     assert house.run("--perf-save=baselines/v1", "--perf-overwrite").ret == 0
 
 
+def test_a_run_says_what_it_saved_and_which_cases_its_baseline_does_not_have(house):
+    both = "latency=False, budgets=Budget(min_score=0.85)"
+    house.suite(f"backend=['eager', 'wrong'], {both}")
+    first = house.run("--perf-save=baselines/v1")
+    saved = (
+        "saved 2 cases as baselines/v1, 1 of which fails or is invalid; hold a run against it with --perf-against=baselines/v1"
+    )
+    assert first.ret == 1 and first.stdout.str().count(saved) == 1
+    house.suite(f"backend=['eager', 'idle'], {both}")
+    second = house.run("--perf-against=baselines/v1")
+    text = " ".join(second.stdout.str().split())
+    told, _, step = text.partition("; once it is right, save the suite with --perf-save, or this run with: perfq ")
+    assert second.ret == 0 and told.endswith(
+        "1 measured case is not in the baseline baselines/v1 and was held to its own promises only: "
+        "synthetic-tiny/tiny-model/idle@cpu/fp32/accuracy; changing a configuration renames its case"
+    )
+    accept = step.split()[:4]
+    assert accept[0] == "accept" and house.perfq(*accept)[0] == 0
+    third = house.run("--perf-against=baselines/v1")
+    assert third.ret == 0 and "not in the baseline" not in third.stdout.str()
+
+
+def test_a_run_that_judged_nothing_says_that_it_saved_nothing(house):
+    house.suite("backend='eager', quantization=Dynamic('MatMul')")
+    result = house.run("--perf-save=baselines/v1")
+    assert result.parseoutcomes() == {"skipped": 2} and not (house.path / "baselines/v1").exists()
+    assert "no baseline was saved as baselines/v1" in result.stdout.str()
+
+
 def test_kill_and_resume(house):
     house.suite("backend='slow[ms=10]', batch_size=[1, 2, 3, 4, 5, 6]")
     options = ("-q", "-p", "no:randomly", "--perf-time=300ms", "--perf-visits=2")

@@ -32,6 +32,8 @@ def test_slower_code_is_found_named_and_kept(project, command):
     assert 0.2 < finding["observed"] < 0.5 and finding["interval"][0] > 0.1
     assert "3 visits to screen it and 8 fresh visits to confirm it" in finding["note"]
     assert f"1 case is only in HEAD~ ({project.git('rev-parse', '--short=10', 'HEAD~')}), and not compared: " in errors
+    assert found["only_in_base"] == [FIRST.replace("/b1/", "/b2/")]
+    assert found["only_in_candidate"] == [FIRST.replace("/b1/", "/b3/")]
     assert "/b2/s8" in errors and "1 case is only in HEAD (" in errors and "/b3/s8" in errors
     status, output, _ = command("report", "last")
     assert status == 0 and "plume@cpu/fp32" in output and "regressed" in output

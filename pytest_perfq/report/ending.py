@@ -1,0 +1,31 @@
+"""What a run says at its end of the baseline that it was held against, and of the one that it saved. Knows no store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_perfq.core.finding import FAILED, Verdict
+from pytest_perfq.core.measurement import Measurement
+from pytest_perfq.report.apart import is_new, unheld
+
+
+def new(records: Sequence[tuple[Measurement, Verdict]], baseline: str, run: str, saving: bool) -> list[str]:
+    """A sentence where measured cases are not in the baseline, with the next step; none where all are. run: its id. saving:
+    whether this run is saved already."""
+    measured = (verdict for one, verdict in records if one.unmeasured is None)
+    names = list(dict.fromkeys(verdict.case_id for verdict in measured if is_new(verdict)))
+    if not names:
+        return []
+    right = "it is" if len(names) == 1 else "they are"
+    step = f"; once {right} right, save the suite with --perf-save, or this run with: perfq accept {run} {baseline} --overwrite"
+    return [unheld(names, f"the baseline {baseline}") + ("" if saving else step)]
+
+
+def saved(verdicts: Sequence[Verdict], folder: str | Path) -> str:
+    """The sentence about a baseline that was saved. verdicts: of a case measured twice the last counts, as in the baseline."""
+    statuses = {verdict.case_id: verdict.status for verdict in verdicts}
+    bad = sum(status in (*FAILED, "invalid") for status in statuses.values())
+    what = "case" if len(statuses) == 1 else "cases"
+    doubt = f", {bad} of which {'fails or is' if bad == 1 else 'fail or are'} invalid" if bad else ""
+    return f"saved {len(statuses)} {what} as {folder}{doubt}; hold a run against it with --perf-against={folder}"
