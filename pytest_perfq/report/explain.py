@@ -14,9 +14,8 @@ from pytest_perfq.core.finding import SEVERITY, Finding, Verdict
 SHOWN_EXAMPLES = 10
 # Of an example's text; enough to recognize it.
 SHOWN_CHARACTERS = 80
-# What decides a slow-down that is not decided yet: one of stored visits, and one of visits side by side.
+# What decides a slow-down of stored visits that is not decided yet.
 STORED = "hold it side by side: --perf-confirm=REV, or `perfq ab`"
-BESIDE = "free the machine of other work, or give it more time"
 NAMES = {
     "min_score": "{metric} score",
     "max_drop": "{metric} drop from the original",
@@ -50,6 +49,17 @@ NEXT = {
     ("max_slowdown", "inconclusive"): STORED,
     ("accuracy", "inconclusive"): "evaluate more examples",
     ("baseline", "invalid"): "measure it as well, or compare with --subset",
+}
+# Of two sides that were held side by side: there is no stored baseline that could be saved anew.
+NEXT_BESIDE = {
+    ("accuracy", "regressed"): "look at the examples listed, or accept the change in review",
+    ("flips", "regressed"): "look at the examples listed, or accept the change in review",
+    ("slowdown", "regressed"): "profile the change, or allow it with max_slowdown in review",
+    ("max_slowdown", "regressed"): "profile the change, or raise the promise in review",
+    ("slowdown", "improved"): "keep it",
+    ("max_slowdown", "improved"): "keep it",
+    ("slowdown", "inconclusive"): "free the machine of other work, or give it more time",
+    ("max_slowdown", "inconclusive"): "free the machine of other work, or give it more time",
 }
 for _rule in ("p50_ms", "p90_ms", "p95_ms", "p99_ms"):
     NEXT[_rule, "fail"] = "profile the case, or raise the promise in review"
@@ -107,9 +117,8 @@ def line(finding: Finding) -> str:
         text += f"; examples: {', '.join(finding.examples[:SHOWN_EXAMPLES])}"
         more = len(finding.examples) - SHOWN_EXAMPLES
         text += f" and {more} more" if more > 0 else ""
-    step = NEXT.get((finding.rule, finding.status))
-    if step == STORED and "side by side" in finding.note:
-        step = BESIDE
+    key = finding.rule, finding.status
+    step = NEXT_BESIDE.get(key, NEXT.get(key)) if "side by side" in finding.note else NEXT.get(key)
     return f"{text} -> {step}" if step else text
 
 
@@ -136,5 +145,6 @@ def reasons(verdict: Verdict) -> list[str]:
 
 
 def explain(verdict: Verdict) -> str:
-    """The case, its status and the reasons."""
-    return "\n".join([f"{verdict.case_id}: {verdict.status}", *(f"  {reason}" for reason in reasons(verdict))])
+    """The case, its status and the reasons: those of that very status do not say it again."""
+    told = [reason.removeprefix(f"{verdict.status}: ") for reason in reasons(verdict)]
+    return "\n".join([f"{verdict.case_id}: {verdict.status}", *(f"  {reason}" for reason in told)])

@@ -101,6 +101,17 @@ def verdict(entry: Entry, standing: Standing | None, rules: Rules, ended: str | 
     return Verdict(entry.name, (finding,), entry.limits)
 
 
+def beside(verdict: Verdict) -> Verdict:
+    """The verdict of a suite against its baseline as that on two sides: what is accepted is a change, not a new baseline."""
+    return replace(verdict, findings=tuple(_beside(one) for one in verdict.findings))
+
+
+def _beside(one: Finding) -> Finding:
+    if one.rule not in ("accuracy", "flips"):
+        return one
+    return replace(one, note=", ".join(part for part in ("side by side", one.note) if part))
+
+
 def cut_off(entry: Entry) -> Verdict:
     """The verdict on a case of a run that ended without a word, such as by a power cut."""
     stage = "confirmed" if entry.confirm else "screened"

@@ -101,7 +101,9 @@ class Trials:
         for entry in entries:
             if entry.refused is not None:
                 continue
-            if entry.name not in judged:
+            if entry.name in judged:
+                judged[entry.name] = conclusions.beside(judged[entry.name])
+            else:
                 judged[entry.name] = conclusions.unmeasured(entry, self.ended)
                 note = judged[entry.name].findings[0].note
                 nothing = Measurement(case=entry.candidate, fingerprint=Fingerprint(), unmeasured=note)

@@ -78,7 +78,7 @@ def test_a_failure_says_what_was_seen_what_was_promised_by_whom_and_what_next():
     text = explain(judge(latency(ms=7.0, rounds=60, noise=0.0), LIMITS))
     assert text == (
         "squad/bert/ort@cpu/int8-dynamic[Add,MatMul]/b1/s32: fail\n"
-        "  fail: p95 7 ms [7 ms, 7 ms], at most 6 ms promised by budget 1 for every case; 180 of 180 calls took longer -> "
+        "  p95 7 ms [7 ms, 7 ms], at most 6 ms promised by budget 1 for every case; 180 of 180 calls took longer -> "
         "profile the case, or raise the promise in review"
     )
 
@@ -87,14 +87,14 @@ def test_a_drop_lists_the_examples_and_counts_the_rest():
     text = explain(judge(accuracy([1] * 80 + [0] * 20, [1] * 100), LIMITS))
     low, high = permutation.drop_interval("mean:right", {"right": [1.0] * 100}, {"right": [1.0] * 80 + [0.0] * 20})
     assert (
-        f"fail: exact_match drop from the original 0.2000 [{low:.4f}, {high:.4f}], at most 0.0100 promised by budget 2 where backend=ort"
+        f": fail\n  exact_match drop from the original 0.2000 [{low:.4f}, {high:.4f}], at most 0.0100 promised by budget 2 where backend=ort"
         in text
     )
     assert "examples: q00080, q00081, q00082, q00083, q00084, q00085, q00086, q00087, q00088, q00089 and 10 more ->" in text
 
 
 def test_a_broken_case_gives_its_sentence():
-    assert explain(broken(case(), "export failed")) == f"{case().id}: fail\n  fail: case: export failed"
+    assert explain(broken(case(), "export failed")) == f"{case().id}: fail\n  case: export failed"
 
 
 def test_what_passed_is_counted():

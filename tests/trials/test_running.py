@@ -77,6 +77,8 @@ def test_accuracy_is_judged_before_anything_is_timed_and_all_is_kept():
     assert statuses(trials, entries) == ["pass", "regressed", "pass", "pass"] and trials.ended is None
     assert [one.stage for one in moments[:3]] == ["accuracy", "accuracy", "screen"]
     assert kept[:2] == [(entries[0].name, "pass"), (entries[1].name, "regressed")]
+    # Nobody saved a baseline here that could be saved anew.
+    assert all(one.note.startswith("side by side") for one in trials.verdicts[entries[1].name].findings)
     # After every visit something is kept, should the process end now; in the end the verdicts.
     assert kept[2:8] == [(one.name, "inconclusive") for _ in range(3) for one in entries[2:]]
     assert kept[8:] == [(one.name, "pass") for one in entries[2:]]

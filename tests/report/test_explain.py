@@ -1,0 +1,43 @@
+"""What is advised where two sides were held against each other, and how often a status is said."""
+
+import pytest
+from making import accuracy
+
+from pytest_perfq.core.finding import Finding, Verdict
+from pytest_perfq.core.verdict import Pair, judge_suite
+from pytest_perfq.report.explain import explain
+from pytest_perfq.trials.conclusions import beside
+
+
+@pytest.mark.parametrize("rule", ["slowdown", "max_slowdown"])
+def test_a_slow_down_side_by_side_is_not_sent_to_an_option_that_perfq_ab_does_not_have(rule):
+    stored = Finding(rule=rule, status="regressed", observed=0.4, note="3 visits here, 3 in the baseline")
+    sides = Finding(rule=rule, status="regressed", observed=0.4, note="side by side, 3 visits to screen it")
+    allowed = {"slowdown": "allow it with max_slowdown in review", "max_slowdown": "raise the promise in review"}[rule]
+    assert explain(Verdict("a", (stored,))).endswith("-> profile the change, or accept it with --perf-save")
+    assert explain(Verdict("a", (sides,))).endswith(f"-> profile the change, or {allowed}")
+
+
+def test_accuracy_lost_between_two_sides_is_for_the_review_to_accept():
+    was, now = accuracy([1] * 100), accuracy([0] * 12 + [1] * 88)
+    verdict = judge_suite({now.case.id: Pair(now, (), was)}, against=True)[now.case.id]
+    assert "accept the change with --perf-save" in explain(verdict)
+    text = explain(beside(verdict))
+    assert "--perf-save" not in text and "; side by side, 12 examples went wrong and 0 right of 100" in text
+    assert "look at the examples listed, or accept the change in review" in text
+    assert beside(verdict).status == verdict.status == "regressed"
+    bare = Finding(rule="flips", status="regressed", observed=1.0)
+    assert [one.note for one in beside(Verdict("a", (bare, Finding(rule="max_bytes", status="pass")))).findings] == [
+        "side by side",
+        "",
+    ]
+
+
+def test_a_status_is_said_once_and_another_status_with_its_line():
+    slower = Finding(rule="slowdown", status="regressed", observed=0.4, note="side by side, 8 visits")
+    better = Finding(rule="accuracy", status="improved", observed=-0.01, metric="f1")
+    assert explain(Verdict("t.py::test_sort", (better, slower))).splitlines() == [
+        "t.py::test_sort: regressed",
+        "  slow-down from the baseline +40.0%; side by side, 8 visits -> profile the change, or allow it with max_slowdown in review",
+        "  improved: f1 drop from the baseline -0.0100",
+    ]
