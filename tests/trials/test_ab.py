@@ -78,7 +78,7 @@ def test_damage_to_a_weight_and_to_the_map_of_labels_is_found(project, command):
     assert accuracy["observed"] == pytest.approx(0.9 - 0.1)
 
 
-def test_two_configurations_share_a_process_and_promises_of_this_machine_are_held(project, command):
+def test_two_configurations_share_a_process_and_promises_of_this_machine_are_held(project, command, unwatched):
     promises = "Budget(p50_ms=0.5, max_bytes=1000, min_speedup=1.1), Budget(where={'gpu': 't4'}, p50_ms=0.01, max_bytes=10)"
     project.suite(f"backend=['plume', 'plume[ms=2]'], accuracy=False, budgets=[{promises}]")
     project.layers(1.0)
