@@ -120,8 +120,7 @@ def test_under_xdist_every_test_is_visited_though_pytest_benchmark_is_disabled(b
 @pytest.mark.slow
 def test_under_xdist_a_slower_function_is_named_and_the_others_are_not(bench):
     text = SUITE + "def test_other():\n    pass\n"
-    # In passes there is nothing of a sweep to measure ahead, which is no mistake.
-    ran = bench.run("-n2", "--perf-save=base", "--perf-passes=1", text=text, apart=True)
+    ran = bench.run("-n2", "--perf-save=base", text=text, apart=True)
     assert ran.ret == 0 and len(baselines.load(bench.path / "base")) == 1, ran.stdout.str()
     ran = bench.run("-n2", "--perf-against=base", text=text, ms=4, apart=True)
     assert ran.ret == 1, ran.stdout.str()
