@@ -117,7 +117,7 @@ def test_a_cpu_is_never_cold():
 
 
 def test_workers_are_told_how_the_l2_is(tmp_path):
-    served = Served()
+    served = Served(exchange=None)
     served.begin(cache=str(tmp_path), threads=1, l2="cold")
     assert served.bench.plan.l2 == "cold"
     served.close()
