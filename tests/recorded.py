@@ -3,19 +3,17 @@
     python tests/recorded.py 540        records for so many seconds and writes tests/data/recorded_visits.npz
 
 Fresh processes in pairs, with one thread, each timing every program: a mix of torch operations and a plain Python loop. A visit
-has two sides of the same code, in one process (of each in turn) or in both of a pair, timed by the stopwatch and the plan of a real
-run; two processes once free to use every core and once on one. Whatever else ran on the machine is the noise that a real run
-meets. Arrays of the file, one row a visit:
+has two sides of the same code, in one process (of each in turn) or in both of a pair, alternated in blocks AB BA with one
+discarded call at each switch; once free to use every core and once with both sides on one. Whatever else ran on the machine is
+the noise that a real run meets. Arrays of the file, one row a visit:
 
     case [V] uint8, an index into `names`; two [V] bool, whether the sides were two processes of a pair; pinned [V] bool, whether both
     had one core; process [V] uint16, in the order they began; started_s [V] float64, since the first; first [V] uint8, the side
-    timed first; rounds [V] uint16, of each side; durations_ns [sum of rounds, 2] uint32, visit by visit
+    timed first; durations_ns [V, 2, ROUNDS] uint32
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import os
 import subprocess
 import sys
@@ -28,13 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from pytest_perfq import device, stopwatch
-from pytest_perfq.trials.passes import SIDE_S, VISIT_PRECISION, VISIT_S
-
 PATH = Path(__file__).parent / "data" / "recorded_visits.npz"
-PLAN = stopwatch.VisitPlan(VISIT_S, VISIT_PRECISION, side_s=SIDE_S)
-# Rounds of a process that other tools' rules are given: each has so many.
-ALONE_ROUNDS = 60
+ROUNDS, BLOCK = 40, 4
+WARMUP_CALLS = 10
 
 
 @dataclass(frozen=True)
@@ -48,19 +42,13 @@ class Recorded:
     process: Any
     started_s: Any
     first: Any
-    rounds: Any
     durations_ns: Any
-
-    @cached_property
-    def visits(self) -> list[Any]:
-        """Durations of each visit, [rounds, 2]."""
-        return np.split(self.durations_ns, np.cumsum(self.rounds.astype(int))[:-1])
 
     @cached_property
     def log_ratios(self) -> Any:
         """Median over rounds of ln(b / a), [V]: the statistic of a visit."""
-        logs = (np.log(one.astype(np.float64)) for one in self.visits)
-        return np.array([np.median(one[:, 1] - one[:, 0]) for one in logs])
+        logs = np.log(self.durations_ns.astype(np.float64))
+        return np.median(logs[:, 1] - logs[:, 0], axis=1)
 
     def pool(self, case: int, *, two: bool, pinned: bool) -> Any:
         """ln ratios of all visits of a program, every one also with its sides exchanged: no program differs from itself, and
@@ -70,17 +58,13 @@ class Recorded:
 
     def round_s(self, case: int) -> float:
         """A round of a program, seconds."""
-        return float(np.median([np.median(self.visits[row]) for row in np.flatnonzero(self.case == case)])) * 1e-9
-
-    def visit_s(self) -> float:
-        """Both sides of a visit as timed, seconds, mean over all."""
-        return float(self.durations_ns.sum(dtype=np.float64)) * 1e-9 / len(self.rounds)
+        return float(np.median(self.durations_ns[self.case == case])) * 1e-9
 
     def alone(self, case: int) -> tuple[Any, Any]:
-        """Every process by itself, free to use every core: when it was timed [P], seconds; durations [P, ALONE_ROUNDS], ns."""
+        """Every process by itself, free to use every core: when it was timed [P], seconds; durations [P, ROUNDS], ns."""
         rows = np.flatnonzero((self.case == case) & ~self.two & ~self.pinned)
         rows = rows[np.argsort(self.started_s[rows], kind="stable")]
-        return self.started_s[rows], np.array([self.visits[row][:ALONE_ROUNDS, 0] for row in rows])
+        return self.started_s[rows], self.durations_ns[rows, 0]
 
     @classmethod
     def load(cls) -> Recorded:
@@ -115,23 +99,21 @@ def programs() -> dict[str, Callable[[], object]]:
 
 
 def serve() -> None:
-    """A process under test: reads lines `cores 0 1`, `warm side program`, or `block side program rounds settle`, and answers with
-    durations."""
-    device.keep_memory()
-    sides = [
-        {name: stopwatch.Local(call, stopwatch.CpuClock()) for name, call in programs().items()} for _ in range(2)
-    ]  # fmt: skip
-    gc.disable()
+    """A process under test: reads lines `cores 0 1`, or `side program count` and answers with the durations of so many calls."""
+    sides = [programs(), programs()]
     with __import__("torch").inference_mode():
-        print(json.dumps(list(sides[0])), flush=True)
+        print(*sides[0], flush=True)
         for line in sys.stdin:
-            what, *words = line.split()
-            if what == "cores":
-                os.sched_setaffinity(0, {int(core) for core in words})
+            words = line.split()
+            if words[0] == "cores":
+                os.sched_setaffinity(0, {int(core) for core in words[1:]})
                 continue
-            side = sides[int(words[0])][words[1]]
-            answer = side.warm() if what == "warm" else side.block(int(words[2]), settle=bool(int(words[3])))
-            print(json.dumps(answer), flush=True)
+            call, durations = sides[int(words[0])][words[1]], []
+            for _ in range(int(words[2])):
+                start = time.perf_counter_ns()
+                call()
+                durations.append(time.perf_counter_ns() - start)
+            print(*durations, flush=True)
 
 
 class Worker:
@@ -139,13 +121,17 @@ class Worker:
         command = [sys.executable, __file__, "serve"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def tell(self, *words: object) -> None:
+    def ask(self, *words: object) -> None:
         assert self.process.stdin is not None
         print(*words, file=self.process.stdin, flush=True)
 
-    def answer(self) -> Any:
+    def time(self, side: int, name: str, count: int) -> list[int]:
+        self.ask(side, name, count)
+        return [int(one) for one in self.answer()]
+
+    def answer(self) -> list[str]:
         assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
+        return self.process.stdout.readline().split()
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -153,33 +139,25 @@ class Worker:
         self.process.wait(30)
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two of a visit, as the stopwatch takes it."""
-
-    worker: Worker
-    number: int
-    name: str
-
-    def warm(self) -> list[int]:
-        self.worker.tell("warm", self.number, self.name)
-        return list(self.worker.answer())
-
-    def block(self, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
-        self.worker.tell("block", self.number, self.name, rounds, int(settle))
-        settling, timed = self.worker.answer()
-        return settling, timed
+Side = tuple[Worker, int]
 
 
-def visit(sides: list[tuple[Worker, int]], name: str, first: int) -> list[tuple[int, int]]:
-    """Durations of both sides, round by round."""
-    by_name: dict[str, stopwatch.Side] = {str(one): Side(*sides[one], name) for one in (first, 1 - first)}
-    found = stopwatch.alternate(by_name, PLAN)
-    return list(zip(found["0"].durations_ns, found["1"].durations_ns, strict=True))
+def visit(sides: list[Side], name: str, first: int) -> list[list[int]]:
+    """Durations of both sides, ROUNDS each: blocks A B, B A, A B ..."""
+    found: list[list[int]] = [[], []]
+    for worker, side in sides:
+        worker.time(side, name, WARMUP_CALLS)
+    order = [first, 1 - first]
+    for _ in range(ROUNDS // BLOCK):
+        for one in order:
+            worker, side = sides[one]
+            found[one] += worker.time(side, name, BLOCK + 1)[1:]
+        order.reverse()
+    return found
 
 
 def record(seconds: float) -> None:
-    rows: list[tuple[int, bool, bool, int, float, int, list[tuple[int, int]]]] = []
+    rows: list[tuple[int, bool, bool, int, float, int, list[list[int]]]] = []
     begin, process, names = time.time(), 0, []
     cores = sorted(os.sched_getaffinity(0))
     while time.time() - begin < seconds:
@@ -189,12 +167,13 @@ def record(seconds: float) -> None:
         turn = -1 if process // 2 % 2 else 1
         for case, name in enumerate(names):
             first = (process // 4 + case) % 2
-            pair = (process, [(one, 0), (other, 0)][::turn])
-            alone = [(process, [(one, 0), (one, 1)][::turn]), (process + 1, [(other, 0), (other, 1)][::turn])]
-            for pinned, visits in ((False, [*alone, pair]), (True, [pair])):
+            for pinned in (False, True):
                 for worker in (one, other):
-                    worker.tell("cores", *([cores[(process // 2 + case) % len(cores)]] if pinned else cores))
-                for number, sides in visits:
+                    worker.ask("cores", *([cores[(process // 2 + case) % len(cores)]] if pinned else cores))
+                alone: list[tuple[int, list[Side]]] = [
+                    (process, [(one, 0), (one, 1)][::turn]), (process + 1, [(other, 0), (other, 1)][::turn])
+                ]  # fmt: skip
+                for number, sides in (*alone, (process, [(one, 0), (other, 0)][::turn])):
                     start, two = time.time() - begin, sides[0][0] is not sides[1][0]
                     rows.append((case, two, pinned, number, start, first, visit(sides, name, first)))
         for worker in (one, other):
@@ -205,7 +184,7 @@ def record(seconds: float) -> None:
     np.savez_compressed(
         PATH, names=np.array(names), case=np.array(case, np.uint8), two=np.array(two_sides), pinned=np.array(on_one_core),
         process=np.array(processes, np.uint16), started_s=np.array(started), first=np.array(first_side, np.uint8),
-        rounds=np.array([len(one) for one in durations], np.uint16), durations_ns=np.concatenate(durations).astype(np.uint32),
+        durations_ns=np.array(durations, np.uint32),
     )  # fmt: skip
     print(f"{len(rows)} visits of {process} processes in {time.time() - begin:.0f} s: {PATH.stat().st_size} bytes")
 
