@@ -25,12 +25,13 @@ from rival_rules import RIVALS, shares
 
 from pytest_perfq.core.shift import machine_shift
 from pytest_perfq.core.stages import RULES, confirm, screen
+from pytest_perfq.trials.pace import VISIT_S, visit_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES, SLOWER = 200, 10
 SUITES = 600
-# A side of a visit ends at so many rounds, or after so long where calls are slow; a fixed time a configuration is what others spend.
-MOST_ROUNDS, SIDE_S, CONFIGURATION_S = 60, 0.5, 15.0
+# What others spend on a configuration.
+CONFIGURATION_S = 15.0
 # Draws visits of a case: (case, how many) -> ln ratios.
 Draw = Callable[[int, int], Any]
 
@@ -191,9 +192,14 @@ def measured(recorded: Recorded) -> list[Figure]:
     return [Figure(f"verdicts: any false alarm in {CASES} cases, {suites} suites", 100 * alarmed / suites, "%", 1.0), *found]
 
 
+def _side_s(round_s: float) -> float:
+    """What a visit of today times of a side, seconds, where a call takes so long: the recording's own visits were shorter."""
+    return min(visit_plan().for_calls(round(round_s * 1e9)).max_rounds * round_s, VISIT_S / 2)
+
+
 def _kind(recorded: Recorded, title: str, clean: Tally) -> list[Figure]:
     visits = clean.visits / clean.unchanged
-    each = [min(MOST_ROUNDS * recorded.round_s(case), SIDE_S) for case in range(len(recorded.names))]
+    each = [_side_s(recorded.round_s(case)) for case in range(len(recorded.names))]
     undecided = Figure(f"verdicts: inconclusive unchanged cases; {title}", 100 * clean.undecided / clean.unchanged, "%", 2.0)
     return [
         undecided,
@@ -206,7 +212,7 @@ def _kind(recorded: Recorded, title: str, clean: Tally) -> list[Figure]:
         ),
         Figure(
             f"verdicts: clean case over {CONFIGURATION_S:g} s, of slow programs; {title}",
-            visits * 2 * SIDE_S / CONFIGURATION_S,
+            visits * VISIT_S / CONFIGURATION_S,
             "x",
             0.3,
         ),
