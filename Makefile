@@ -17,7 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 # Two files at a time but for those that time programs, or count what a machine does: those want it for themselves.
-ALONE := tests/trials tests/test_conditions_process.py tests/test_stopwatch.py \
+ALONE := tests/test_conditions_process.py tests/test_stopwatch.py \
+    $(patsubst %,tests/trials/test_%.py,ab ahead beforehand benchmarks_beside bisection held_tests injections workers workers_lost) \
     $(patsubst %,tests/plugin/test_%.py,benchmarks disturbed_visits runner runs verdicts)
 
 test: setup

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_perfq import device
 from pytest_perfq.errors import DataError, PerfqError, ProgramError, Unavailable, UsageError
 from pytest_perfq.exchange import Exchange
 from pytest_perfq.trials.worker import PROTOCOL
@@ -39,14 +40,14 @@ KINDS: tuple[tuple[type[PerfqError], str], ...] = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """How to measure, as the parent says. cache, data: folders. threads: of every CPU backend. seed: of latency batches.
-    core: the one to run on, None for all. l2: of a GPU when a call begins."""
+    cores: those to be timed on, the main thread's first; none for all. l2: of a GPU when a call begins."""
 
     cache: str
     data: str | None = None
     pickle: bool = False
     threads: int = 1
     seed: int = 0
-    core: int | None = None
+    cores: Sequence[int] = ()
     l2: str = "warm"
 
 
@@ -83,9 +84,9 @@ class Served:
         return [found.to_json() for found in collecting.collect(args)]
 
     def _pin(self, timing: bool) -> None:
-        """Runs on the one core while it is timed, and on all of them while it loads and builds beside the other side."""
-        if self.given.core is not None:
-            os.sched_setaffinity(0, {self.given.core} if timing else self._cores)
+        """Runs on its own cores while it is timed, and on all of them while it loads and builds beside the other side."""
+        if self.given.cores:
+            device.hold(self.given.cores if timing else self._cores)
 
     def fingerprint(self, device: str) -> dict[str, Any]:
         """The machine and software, as plain JSON."""
@@ -125,7 +126,11 @@ class Served:
     def warm(self, side: str) -> list[int]:
         """First calls of a side, ns."""
         self._pin(timing=True)
-        return self._side(side).warm()
+        found = self._side(side).warm()
+        if self.given.cores and side in self._sides:
+            # Not before the pools of threads are there, and not for a test, which may start threads in every call.
+            device.lead(self.given.cores)
+        return found
 
     def block(self, side: str, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
         """Calls of a side: those that settle, those that count, ns."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
@@ -68,6 +70,35 @@ def test_hyperthreads_count_once_and_sockets_apart(tmp_path):
     assert cpu.physical_cores(set(range(8)), root) == 4
     assert cpu.physical_cores({0, 4}, root) == 1
     assert cpu.physical_cores({0, 2}, root) == 2
+
+
+def test_a_program_is_held_to_one_cpu_of_each_core_that_it_has_a_thread_for(tmp_path, monkeypatch):
+    root = _machine(tmp_path, [(0, 0), (0, 1), (0, 2), (0, 3)] * 2)
+    monkeypatch.setattr(cpu, "affinity", lambda: set(range(8)))
+    assert [cpu.cores_for(1, turn, root) for turn in range(5)] == [[0], [1], [2], [3], [0]]
+    assert [cpu.cores_for(3, turn, root) for turn in range(3)] == [[0, 1, 2], [1, 2, 3], [2, 3, 0]]
+    assert cpu.cores_for(4, 1, root) == [1, 2, 3, 0] and cpu.cores_for(5, 0, root) == []
+    monkeypatch.setattr(cpu, "affinity", lambda: {1, 4, 5})
+    assert cpu.cores_for(2, 0, root) == [1, 4] and cpu.cores_for(3, 0, root) == []
+
+
+def test_a_process_is_held_with_the_threads_that_it_has():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system holds no process to a core")
+    ended, before = threading.Event(), os.sched_getaffinity(0)
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        cpu.hold([max(before)])
+        assert psutil.Process().cpu_affinity() == [max(before)] and os.sched_getaffinity(thread.native_id) == {max(before)}
+        cpu.lead(sorted(before))
+        assert os.sched_getaffinity(0) == {min(before)}
+        assert os.sched_getaffinity(thread.native_id) == (before - {min(before)} or before)
+    finally:
+        cpu.hold(before)
+        ended.set()
+        thread.join()
+    assert os.sched_getaffinity(0) == before
 
 
 def test_cgroups_limit_cores_and_memory(tmp_path):

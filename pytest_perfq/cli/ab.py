@@ -19,7 +19,7 @@ from pytest_perfq.report import comparison
 from pytest_perfq.report.apart import Apart, few
 from pytest_perfq.report.passing import Passing
 from pytest_perfq.trials import revisions
-from pytest_perfq.trials.entry import Entry, matched, varied
+from pytest_perfq.trials.entry import Entry, matched, tell_refused, varied
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.running import Trials
 from pytest_perfq.trials.sides import Sides
@@ -132,12 +132,7 @@ def _held(entries: list[Entry], sides: Sides, asked: Asked, time_s: float | None
     trials = Trials(entries, sides, Rules(), time_s, watch=passing.watch, say=passing.say)
     with opened(asked.store) as store:
         run = kept(store, trials, {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs})
-    refused = [one.refused for one in entries if one.refused is not None]
-    if refused:
-        told = f"{refused[0]}{' ...' if len(refused) > 1 else ''}"
-        if not trials.verdicts:
-            raise UsageError(f"nothing is left to compare: {told}")
-        passing.say(f"{_cases(len(refused))} not compared: {told}")
+    tell_refused(entries, passing.say)
     if trials.ended is not None:
         passing.say(f"{trials.ended}; what was measured is kept as run {run}, and says how far it came")
     return trials, run

@@ -28,8 +28,7 @@ def given(
         "data": mirror,
         "pickle": pickle or said["pickle"],
         "threads": threads or said["threads"] or device.available_threads(),
-        # A worker of an earlier version knows warm timings alone, and takes no word for it.
-        **({} if said["l2"] == "warm" else {"l2": said["l2"]}),
+        "l2": said["l2"],
     }
     # A mirror is seldom part of a repository: in the tree of a revision a relative path would lead nowhere.
     return found, [*words, *([] if mirror is None else [f"--perf-data={mirror}"])]

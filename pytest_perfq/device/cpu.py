@@ -1,12 +1,15 @@
-"""The CPU and the memory that this process may use. Reads /proc and /sys; every reader takes the root folder, for tests.
+"""The CPU and the memory that this process may use, and which cores it is held to. Reads /proc and /sys; every reader takes the
+root folder, for tests.
 
 Knows no GPU and no framework.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -72,14 +75,43 @@ def affinity() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def physical_cores(cpus: set[int], root: Path = Path("/")) -> int:
-    """Cores behind these logical CPUs; hyperthreads of one core count once."""
-    cores = set()
-    for cpu in cpus:
+def by_core(cpus: Iterable[int], root: Path = Path("/")) -> list[list[int]]:
+    """These logical CPUs, the hyperthreads of one core together; lowest first."""
+    cores: dict[object, list[int]] = {}
+    for cpu in sorted(cpus):
         topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
         package, die, core = (_text(topology / name) for name in ("physical_package_id", "die_id", "core_id"))
-        cores.add((package, die, core) if core is not None else cpu)
-    return len(cores)
+        cores.setdefault((package, die, core) if core is not None else cpu, []).append(cpu)
+    return list(cores.values())
+
+
+def physical_cores(cpus: Iterable[int], root: Path = Path("/")) -> int:
+    """Cores behind these logical CPUs; hyperthreads of one core count once."""
+    return len(by_core(cpus, root))
+
+
+def cores_for(threads: int, turn: int, root: Path = Path("/")) -> list[int]:
+    """Where a program of so many threads is held while it is timed: one logical CPU of as many cores, the first for its main
+    thread, which is another one each turn. Empty where there are fewer cores than threads, or where the system holds no
+    process to a core."""
+    cores = by_core(affinity(), root)
+    if threads > len(cores) or not hasattr(os, "sched_setaffinity"):
+        return []
+    return [cores[(turn + number) % len(cores)][0] for number in range(threads)]
+
+
+def hold(cpus: Collection[int]) -> None:
+    """Moves this process to these logical CPUs, with the threads that it has: what a build started must not stay behind."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # one that ended meanwhile
+            os.sched_setaffinity(int(thread), cpus)
+
+
+def lead(cpus: Sequence[int]) -> None:
+    """Gives the calling thread the first of these logical CPUs and the process's other threads the rest, so that what one
+    thread does alone meets one core. For pools that are there: a thread started afterwards inherits that core."""
+    hold(cpus[1:] or cpus)
+    os.sched_setaffinity(0, cpus[:1])
 
 
 def _limits(root: Path, name: str) -> list[str]:

@@ -19,7 +19,7 @@ from pytest_perfq.core.verdict import Pair, judge_suite
 from pytest_perfq.settings import Settings
 from pytest_perfq.trials import revisions
 from pytest_perfq.trials.ahead import Ahead, InPasses
-from pytest_perfq.trials.entry import Collected, Entry, matched, varied
+from pytest_perfq.trials.entry import Collected, Entry, matched, tell_refused, varied
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.passes import Moment
 from pytest_perfq.trials.running import Trials
@@ -62,8 +62,10 @@ class Beforehand:
             self._judge(settings.against)
         swept = [one for one in self.items if one.case.test is None]
         if settings.vs is not None and swept:
-            for name, finding in self._beside(varied(swept, settings.vs), Sides(here, here, self._given())).items():
+            entries = varied(swept, settings.vs)
+            for name, finding in self._beside(entries, Sides(here, here, self._given())).items():
                 self.found.decided[name] = (*self.found.decided.get(name, ()), replace(finding, rule="slowdown"))
+            tell_refused(entries, self.say)
         if settings.confirm is not None and (nominated := self._nominated()):
             base = revisions.environment(settings.confirm, self.folder, settings.cache, say=self.say)
             theirs = collect(base, self._given(), self.arguments)
@@ -73,6 +75,8 @@ class Beforehand:
             for name, finding in self._beside(entries, Sides(base, here, self._given(), self.arguments)).items():
                 # What the stored baseline suspected is settled by visits side by side.
                 self.found.decided[name] = (finding,)
+            # The others stay as undecided as the baseline left them.
+            tell_refused(entries, self.say, one_left=False)
         return self.found
 
     def _given(self) -> dict[str, Any]:
@@ -82,8 +86,7 @@ class Beforehand:
             "data": None if settings.data is None else str(settings.data),
             "pickle": settings.allow_pickle,
             "threads": settings.threads or device.available_threads(),
-            # A worker of an earlier version knows warm timings alone, and takes no word for it.
-            **({} if settings.l2 == "warm" else {"l2": settings.l2}),
+            "l2": settings.l2,
         }
 
     def _judge(self, against: str) -> None:

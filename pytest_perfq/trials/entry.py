@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -112,6 +112,18 @@ def matched(base: Sequence[Collected], candidate: Sequence[Collected]) -> tuple[
         else:
             alone.append(name)
     return list(found.values()), [name for name in theirs if name not in found], alone
+
+
+def tell_refused(entries: Sequence[Entry], say: Callable[[str], None], *, one_left: bool = True) -> None:
+    """Says how many cases are not compared since a side refuses them, with the first one's reason. Raises UsageError where one
+    must be left to compare and none is."""
+    reasons = [one.refused for one in entries if one.refused is not None]
+    if not reasons:
+        return
+    told = f"{reasons[0]}{' ...' if len(reasons) > 1 else ''}"
+    if one_left and len(reasons) == len(entries):
+        raise UsageError(f"nothing is left to compare: {told}")
+    say(f"{'1 case is' if len(reasons) == 1 else f'{len(reasons)} cases are'} not compared: {told}")
 
 
 def varied(collected: Sequence[Collected], text: str) -> list[Entry]:

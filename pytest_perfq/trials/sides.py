@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pytest_perfq import device
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import DataError, PerfqError, TrialError, Unavailable, UsageError
 from pytest_perfq.trials.entry import Collected
@@ -56,13 +56,10 @@ class Sides:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Workers]:
         """Fresh workers. Which side is built first alternates: where its memory lies follows from that, and some programs'
-        time from where it lies. With one thread both are timed on one core, from opening to opening another: on two
-        they would meet different neighbours."""
+        time from where it lies. Both are timed on the same cores, one for each thread, from opening to opening others: two
+        processes that the system places would meet different neighbours."""
         opening = next(self._openings)
-        given = dict(self.given)
-        if given.get("threads") == 1 and hasattr(os, "sched_getaffinity"):
-            cores = sorted(os.sched_getaffinity(0))
-            given["core"] = cores[opening // 2 % len(cores)]
+        given = {**self.given, "cores": device.cores_for(int(self.given.get("threads", 1)), opening // 2)}
         turned = opening % 2 == 1
         sides = [self.base] if self.shared else [self.base, self.candidate]
         with _started(sides[::-1] if turned else sides, given) as workers:
@@ -132,12 +129,11 @@ class Workers:
         args = {} if candidate.test is None else {"args": list(self._args)}
         built = self._both("prepare", {side: {"side": side, "case": case.to_json(), **args} for side, case in cases.items()})
         for side, facts in built.items():
-            if facts is not None and "refused" in facts:
+            if "refused" in facts:
                 raise Refused(f"{self._workers[side].environment.label}: {facts['refused']}")
         if candidate.test is not None:
             self._level(candidate.id, built)
-        # A worker of an earlier version of this protocol answers nothing.
-        self.sizes = {side: None if facts is None else facts["bytes"] for side, facts in built.items()}
+        self.sizes = {side: facts["bytes"] for side, facts in built.items()}
 
     def _level(self, name: str, built: Mapping[str, Mapping[str, Any]]) -> None:
         """As many calls a round on either side: enough for both, and one where each is set up."""

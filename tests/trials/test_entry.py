@@ -10,7 +10,7 @@ from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.quantization import Dynamic
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.errors import UsageError
-from pytest_perfq.trials.entry import Collected, Entry, matched, varied
+from pytest_perfq.trials.entry import Collected, Entry, matched, tell_refused, varied
 from pytest_perfq.trials.opened import Refused
 from pytest_perfq.trials.sides import Workers
 
@@ -93,3 +93,19 @@ def test_the_second_worker_lost_on_a_case_ends_it():
     assert not one.over
     one.lose("gone", True)
     assert one.over and one.broken and one.trouble == "gone (twice)"
+
+
+def test_what_a_side_refuses_is_told_once_and_nothing_left_is_an_error():
+    said = []
+    held, *refused = [Entry(f"n{number}", case(0), case(0)) for number in range(3)]
+    tell_refused([held], said.append)
+    assert said == []
+    for one in refused:
+        one.refused = f"main refuses {one.nodeid}"
+    tell_refused([held, refused[0]], said.append)
+    tell_refused([held, *refused], said.append)
+    tell_refused(refused, said.append, one_left=False)
+    several = "2 cases are not compared: main refuses n1 ..."
+    assert said == ["1 case is not compared: main refuses n1", several, several]
+    with pytest.raises(UsageError, match=r"^nothing is left to compare: main refuses n1 \.\.\.$"):
+        tell_refused(refused, said.append)

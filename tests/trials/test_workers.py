@@ -1,5 +1,6 @@
 """Real worker processes: what they answer, and whose fault is told. Few, since each takes a second to start."""
 
+import os
 import sys
 import time
 
@@ -7,6 +8,7 @@ import pytest
 from taking_part import environment, plume
 
 from pytest_perfq.core.spec import Spec
+from pytest_perfq.device.cpu import cores_for
 from pytest_perfq.device.lock import device_lock
 from pytest_perfq.errors import ProgramError, Unavailable, UsageError
 from pytest_perfq.trials.opened import Blamed, Refused
@@ -73,6 +75,19 @@ def test_a_prepared_case_is_timed_in_blocks(worker):
     settling, timed = worker.ask("block", 60, side="a", rounds=2, settle=False)
     assert settling == [] and len(timed) == 2
     assert worker.ask("fingerprint", 60, device="cpu")["identity"]["threads"] == 1
+
+
+def test_both_sides_are_timed_on_one_core_with_one_thread_and_built_on_all(opened):
+    def where():
+        return [os.sched_getaffinity(worker._process.pid) for worker in opened._workers.values()]
+
+    opened.prepare(plume(), plume())
+    assert where() == [os.sched_getaffinity(0)] * 2
+    for side in opened.sides().values():
+        side.warm()
+    assert where() == [set(cores_for(1, 0))] * 2
+    opened.prepare(plume(), plume())
+    assert where() == [os.sched_getaffinity(0)] * 2
 
 
 def test_a_block_spends_its_time_on_calls(worker):
