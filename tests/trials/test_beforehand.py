@@ -102,7 +102,10 @@ def test_a_configuration_is_held_against_another(project, run):
         (("--perf-confirm=main",), "--perf-confirm is 'main', but nothing nominates suspects; give --perf-against DIR as well"),
         (("--perf-vs=plume",), "'plume' names no configuration; give AXIS=VALUE, such as backend=eager, or original"),
         (("--perf-vs=backend=plum",), "unknown backend 'plum'; did you mean 'plume'?"),
-        (("--perf-vs=backend=plume[does=refuse-all]",), "nothing is left to compare: this run refuses synthetic-feather/light/plume[does=refuse-all]"),
+        (
+            ("--perf-vs=backend=plume[does=refuse-all]",),
+            "nothing is left to compare: this run refuses synthetic-feather/light/plume[does=refuse-all]",
+        ),
         (("--perf-passes=-1",), "--perf-passes is '-1': give a whole number, 0 for none"),
     ],
 )
