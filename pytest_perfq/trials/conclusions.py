@@ -101,6 +101,14 @@ def verdict(entry: Entry, standing: Standing | None, rules: Rules, ended: str | 
     return Verdict(entry.name, (finding,), entry.limits)
 
 
+def recovered(entry: Entry) -> tuple[Finding, ...]:
+    """Of a candidate that was lost once: a program that dies now and then is no pass, and once may be the system's doing. What
+    befell the base alone says nothing of the candidate."""
+    if entry.recovered is None or not any(entry.losses):
+        return ()
+    return (Finding(rule="measured", status="inconclusive", note=entry.recovered),)
+
+
 def beside(verdict: Verdict) -> Verdict:
     """The verdict of a suite against its baseline as that on two sides: what is accepted is a change, not a new baseline."""
     return replace(verdict, findings=tuple(_beside(one) for one in verdict.findings))

@@ -46,7 +46,7 @@ class Entry:
     """base, candidate: the case as each side has it; they differ where the sides differ by an axis. screen, confirm: visits
     of the two stages. trouble: why it can have no verdict, in one sentence. broken: whether the candidate alone is to blame.
     refused: why there is nothing to compare, which is nobody's fault. losses: workers that it has cost, True where the
-    candidate's. spoilt: what made visits worthless."""
+    candidate's. lost: what became of the last of them. spoilt: what made visits worthless."""
 
     nodeid: str
     base: Case
@@ -58,6 +58,7 @@ class Entry:
     broken: bool = False
     refused: str | None = None
     losses: list[bool] = field(default_factory=list)
+    lost: str = ""
     spoilt: list[str] = field(default_factory=list)
 
     @property
@@ -68,8 +69,16 @@ class Entry:
     def lose(self, text: str, candidate: bool) -> None:
         """A worker was lost on it. Once may be anybody's doing, such as that of a system out of memory; twice is the case's."""
         self.losses.append(candidate)
+        self.lost = text
         if len(self.losses) > 1:
             self.trouble, self.broken = f"{text} (twice)", all(self.losses)
+
+    @property
+    def recovered(self) -> str | None:
+        """The worker that it cost and could do without, in one sentence; None where it cost none, or came to its end by it."""
+        if not self.losses or self.over:
+            return None
+        return f"{self.lost}; the next process measured it: find out what ended the first, or run it again"
 
     def spoil(self, reason: str) -> None:
         """The machine disturbed a visit of it, repeats and all. In another pass it may not; what always is, cannot be timed."""

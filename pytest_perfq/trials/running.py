@@ -66,6 +66,9 @@ class Trials:
             self.ended = str(error)
         self._judge_accuracy(accuracy)
         self._latency([one for one in self.entries if one.candidate.kind == "latency"])
+        for entry in self.entries:
+            if entry.recovered is not None:
+                self.say(f"{entry.name}: {entry.recovered}")
 
     # -- accuracy
 
@@ -102,7 +105,8 @@ class Trials:
             if entry.refused is not None:
                 continue
             if entry.name in judged:
-                judged[entry.name] = conclusions.beside(judged[entry.name])
+                found = conclusions.beside(judged[entry.name])
+                judged[entry.name] = replace(found, findings=(*found.findings, *conclusions.recovered(entry)))
             else:
                 judged[entry.name] = conclusions.unmeasured(entry, self.ended)
                 note = judged[entry.name].findings[0].note
@@ -133,9 +137,10 @@ class Trials:
             watcher.close()
 
     def _verdict(self, entry: Entry, standing: Standing | None) -> Verdict:
-        """The finding against the base, then those about promises."""
+        """The finding against the base, then those about promises, then whether a worker was lost."""
         found = conclusions.verdict(entry, standing, self.rules, self.ended)
-        return replace(found, findings=(*found.findings, *conclusions.promised(entry, self._pair(entry))))
+        promised = conclusions.promised(entry, self._pair(entry))
+        return replace(found, findings=(*found.findings, *promised, *conclusions.recovered(entry)))
 
     def _recheck(self, entries: Sequence[Entry], watcher: Sampler, threads: int) -> None:
         """Counts confirmed regressions in clock cycles, where the clock is known: one of the clock alone is no regression."""

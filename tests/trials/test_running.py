@@ -144,9 +144,10 @@ def test_ctrl_c_while_accuracy_is_evaluated_tells_of_every_case():
         ([blamed()], "fail", "it cannot be built"),
         ([blamed(False)], "invalid", "it cannot be built"),
         ([lost(), lost()], "fail", "the worker of x was ended by SIGKILL (twice)"),
-        ([lost()], "pass", ""),
+        ([lost()], "inconclusive", ""),
+        ([lost(False)], "pass", ""),
     ],
-    ids=["candidate", "base", "twice", "once"],
+    ids=["candidate", "base", "twice", "once", "base once"],
 )
 def test_what_goes_wrong_with_accuracy_is_one_case_alone(errors, status, note):
     entries, sides = mixed(3, 0), Both()
@@ -156,6 +157,32 @@ def test_what_goes_wrong_with_accuracy_is_one_case_alone(errors, status, note):
     if note:
         assert trials.verdicts[entries[1].name].findings[0].note == note
         assert trials.pairs[entries[1].name].candidate.unmeasured == note
+
+
+@pytest.mark.parametrize("candidate, status", [(True, "inconclusive"), (False, "pass")])
+@pytest.mark.parametrize("number, what", [(0, "measure"), (1, "time")], ids=["accuracy", "latency"])
+def test_a_worker_lost_once_is_told_and_is_no_pass_where_it_was_the_candidates(candidate, status, number, what):
+    entries, sides, said = mixed(1, 1), Both(sd=0.003), []
+    sides.does[what, entries[number].name] = [lost(candidate)]
+    trials, _ = run(sides, entries, say=said.append)
+    sentence = (
+        "the worker of x was ended by SIGKILL; the next process measured it: find out what ended the first, or run it again"
+    )
+    assert said == [f"{entries[number].name}: {sentence}"]
+    assert statuses(trials, entries)[number] == status and statuses(trials, entries)[1 - number] == "pass"
+    notes = [one.note for one in trials.verdicts[entries[number].name].findings if one.rule == "measured"]
+    assert notes == ([sentence] if candidate else [])
+    # The numbers are as sound as any: the first finding is still that against the base.
+    assert trials.verdicts[entries[number].name].findings[0].status == "pass"
+
+
+def test_a_slower_candidate_that_was_lost_once_is_slower():
+    (entry,) = entries = mixed(0, 1)
+    sides = Both({entry.name: 0.3}, sd=0.003)
+    sides.does["time", entry.name] = [None, lost()]
+    trials, _ = run(sides, entries, explained=False)
+    assert [one.status for one in trials.verdicts[entry.name].findings] == ["regressed", "inconclusive"]
+    assert trials.verdicts[entry.name].status == "regressed"
 
 
 def test_a_case_that_the_base_refuses_has_no_verdict():
