@@ -101,6 +101,16 @@ def verdict(entry: Entry, standing: Standing | None, rules: Rules, ended: str | 
     return Verdict(entry.name, (finding,), entry.limits)
 
 
+def in_cycles(entry: Entry, slower: float, rules: Rules) -> tuple[str, str]:
+    """The status of a confirmed regression that is slower by this fraction in clock cycles, and what to add to its note. What
+    made it one in time makes it one in cycles."""
+    told = f"in clock cycles it is {slower:+.1%}"
+    bar = math.expm1(rules.bar(entry.effect))
+    if slower > bar:
+        return "regressed", told
+    return "inconclusive", f"{told}, not over {bar:+.1%}: the clock did the rest, not the code; fix it and measure again"
+
+
 def recovered(entry: Entry) -> tuple[Finding, ...]:
     """Of a candidate that was lost once: a program that dies now and then is no pass, and once may be the system's doing. What
     befell the base alone says nothing of the candidate."""

@@ -156,12 +156,8 @@ class Trials:
                 continue
             if slower is None:
                 self._amend(entry, finding.status, "not counted in clock cycles: the clock was not known any more")
-            elif slower <= self.rules.floor:
-                self._amend(
-                    entry, "inconclusive", f"in clock cycles it is {slower:+.1%}: the clock changed, not the code; fix it"
-                )
             else:
-                self._amend(entry, finding.status, f"in clock cycles it is {slower:+.1%}")
+                self._amend(entry, *conclusions.in_cycles(entry, slower, self.rules))
 
     def _amend(self, entry: Entry, status: str, note: str) -> None:
         finding = self.verdicts[entry.name].findings[0]
