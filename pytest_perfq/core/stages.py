@@ -2,7 +2,8 @@
 
 Knows numbers by case name and the rules; no samples, no machine, no clock. A look happens after a visit, never inside one, and
 decides from the visits up to it alone, over the whole suite: call between passes, when every open case has had the same
-visits, and no later call takes a decision back. Source of the moderated t: Smyth 2004.
+visits. Where one lags, since a visit of it was spoilt, what it says later changes what the others lean on: give back what
+was decided, and no later call takes it back. Source of the moderated t: Smyth 2004.
 """
 
 from __future__ import annotations
@@ -152,16 +153,27 @@ def _improved(look: Mapping[str, _Evidence], family: int, alpha: float, rules: R
     return {name for name, p in zip(faster, stats.holm(list(faster.values()), family), strict=True) if p < alpha}
 
 
-def screen(values: Values, rules: Rules = RULES, effects: Mapping[str, float] | None = None) -> dict[str, Standing]:
+def _kept(decided: Mapping[str, Standing] | None, values: Values) -> dict[str, Standing]:
+    """What earlier calls decided of these cases."""
+    return {name: one for name, one in (decided or {}).items() if one.decided and name in values}
+
+
+def screen(
+    values: Values,
+    rules: Rules = RULES,
+    effects: Mapping[str, float] | None = None,
+    decided: Mapping[str, Standing] | None = None,
+) -> dict[str, Standing]:
     """Standings by case name of ln(candidate / base) of visits in order: open, ok, improved, suspect or inconclusive.
 
-    effects: the slow-down promised at most (fraction), of the cases that were promised one. A suspect is accused of nothing:
-    fresh visits, side by side, decide (`confirm`).
+    effects: the slow-down promised at most (fraction), of the cases that were promised one. decided: standings that earlier
+    calls gave; those that were decided stay as they are. A suspect is accused of nothing: fresh visits, side by side, decide
+    (`confirm`).
     """
     _checked(values)
     promised = effects or {}
     first, last = rules.screen_visits
-    done: dict[str, Standing] = {}
+    done = _kept(decided, values)
     for visits in range(first, last + 1):
         names = [name for name, own in values.items() if name not in done and len(own) >= visits]
         look = _gather(values, visits, names, rules, promised) if names else {}
@@ -184,12 +196,17 @@ def screen(values: Values, rules: Rules = RULES, effects: Mapping[str, float] | 
 
 
 def confirm(
-    values: Values, suspects: int, rules: Rules = RULES, effects: Mapping[str, float] | None = None
+    values: Values,
+    suspects: int,
+    rules: Rules = RULES,
+    effects: Mapping[str, float] | None = None,
+    decided: Mapping[str, Standing] | None = None,
 ) -> dict[str, Standing]:
     """Standings by case name of suspects: open, ok, improved, regressed or inconclusive.
 
     values: ln(candidate / base) of fresh visits in order, none of them the screen's. suspects: how many the screen nominated
-    in all; the chance of a false alarm is shared out among them, so that none may join later. effects: as for `screen`.
+    in all; the chance of a false alarm is shared out among them, so that none may join later. effects, decided: as for
+    `screen`.
     """
     if suspects < len(values):
         raise ValueError(f"{len(values)} cases are to be confirmed and {suspects} are suspects; count every suspect")
@@ -198,7 +215,7 @@ def confirm(
     noise = pooled_sd(values, rules.looks[0])
     looks = rules.noisy_looks if noise is not None and noise > rules.noisy_sd else rules.looks
     shares = [share * rules.alpha / max(1, suspects) for share in rules.spending]
-    done: dict[str, Standing] = {}
+    done = _kept(decided, values)
     for visits, alpha in zip(looks, shares, strict=True):
         names = [name for name, own in values.items() if name not in done and len(own) >= visits]
         look = _gather(values, visits, names, rules, promised) if names else {}

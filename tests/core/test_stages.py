@@ -65,7 +65,7 @@ def test_the_minimal_effect_is_seen_with_four_in_five():
     sd, dice = 0.015, np.random.default_rng(1)
     first = confirm({str(case): dice.normal(0.1, sd, 32).tolist() for case in range(50)}, 50, rules)
     mde = np.mean([one.mde for one in first.values()])
-    values = {str(case): dice.normal(mde, sd, 32).tolist() for case in range(400)}
+    values = {str(case): dice.normal(mde, sd, 32).tolist() for case in range(100)}
     found = [one.status == "regressed" for one in confirm(values, 400, Rules(**{**plain(rules), "alpha": 0.01 * 8})).values()]
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)
 
@@ -223,6 +223,46 @@ def test_a_look_is_never_taken_back(columns):
         assert set(decided) == set(values)
         # All at once gives the same: later visits change nothing.
         assert {name: one.status for name, one in stage(seen).items()} == {name: one.status for name, one in decided.items()}
+
+
+@settings(max_examples=30)
+@given(
+    columns=st.lists(st.lists(ratios, min_size=64, max_size=64), min_size=2, max_size=4),
+    lags=st.lists(st.integers(0, 3), min_size=4, max_size=4),
+)
+def test_what_was_decided_stays_when_a_case_that_lags_changes_what_the_others_lean_on(columns, lags):
+    """A visit that was spoilt is made in a later pass: its case has fewer than the others at every look."""
+    for stage, last in ((screen, 6), (lambda suite, decided: confirm(suite, 5, decided=decided), 64)):
+        standings = {}
+        for visit in range(1, last + 4):
+            seen = {str(number): column[: max(0, visit - lags[number])] for number, column in enumerate(columns)}
+            decided = {name: one for name, one in standings.items() if one.decided}
+            seen |= {name: seen[name][: one.visits] for name, one in decided.items()}
+            standings = stage(seen, decided=decided)
+            assert {name: standings[name] for name in decided} == decided
+        assert all(one.decided for one in standings.values())
+
+
+def test_a_lagging_case_would_otherwise_take_a_decision_back():
+    """Why decisions are given back: the same visits of a case, decided otherwise once another case has one more."""
+    dice, moved, kept = np.random.default_rng(2), 0, 0
+    for _ in range(100):
+        own, lagging = dice.normal([[0.03], [0.0], [0.0]], 0.023, (3, 3)), dice.normal(0.0, 0.023, 3)
+        values = {str(number): column.tolist() for number, column in enumerate(own)}
+        before = screen({**values, "z": lagging[:2].tolist()})
+        decided = {name: one for name, one in before.items() if one.decided}
+        later = {**values, "z": lagging.tolist()}
+        after, held = screen(later), screen(later, decided=before)
+        moved += any(after[name].status != one.status for name, one in decided.items())
+        kept += all(held[name] == one for name, one in decided.items())
+    assert moved > 0 and kept == 100
+
+
+def test_what_was_decided_of_cases_that_are_gone_and_what_was_open_counts_for_nothing():
+    values = suite_of(5, 0.002, 3)
+    other = screen(suite_of(5, 0.05, 2))
+    assert not any(one.decided for one in other.values())
+    assert screen(values, decided={**other, "gone": screen(values)["case0"]}) == screen(values)
 
 
 @given(st.lists(ratios, min_size=4, max_size=70), st.floats(0.0, 0.5))
