@@ -23,12 +23,14 @@ SMALLEST_FOLD = 12
 class Column:
     """title: of the column. right: numbers stand at the right. spare: left out when there is no room, the largest first;
     0 stays. folds: takes the room that is left and breaks its text at the joints of a name; at most one column does.
-    spans: an empty cell belongs to the one above, whose further lines stand there."""
+    beside: the column leaves once the one that folds has less room than so many characters. spans: an empty cell belongs to
+    the one above, whose further lines stand there."""
 
     title: str
     right: bool = True
     spare: int = 0
     folds: bool = False
+    beside: int = LEAST_FOLD
     spans: bool = False
 
 
@@ -36,17 +38,17 @@ def _widest(columns: Sequence[Column], rows: Sequence[Sequence[str]], index: int
     return max([len(columns[index].title), *(len(row[index]) for row in rows)])
 
 
-def _needed(columns: Sequence[Column], rows: Sequence[Sequence[str]], index: int) -> int:
+def _needed(columns: Sequence[Column], rows: Sequence[Sequence[str]], index: int, least: int) -> int:
     widest = _widest(columns, rows, index)
-    return min(widest, LEAST_FOLD) if columns[index].folds else widest
+    return min(widest, least) if columns[index].folds else widest
 
 
 def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Indices of the columns to show."""
     shown = [index for index in range(len(columns)) if any(row[index] for row in rows)]
-    while sum(_needed(columns, rows, index) + GAP for index in shown) - GAP > width:
-        spare = max(shown, key=lambda index: columns[index].spare, default=None)
-        if spare is None or not columns[spare].spare:
+    while spares := [index for index in shown if columns[index].spare]:
+        spare = max(spares, key=lambda index: columns[index].spare)
+        if sum(_needed(columns, rows, index, columns[spare].beside) + GAP for index in shown) - GAP <= width:
             break
         shown.remove(spare)
     return shown

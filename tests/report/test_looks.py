@@ -14,7 +14,7 @@ from pytest_perfq.core.spec import Spec
 from pytest_perfq.core.verdict import Pair, judge, judge_suite
 from pytest_perfq.report.comparison import table
 from pytest_perfq.report.folding import INDENT, fold, wrap
-from pytest_perfq.report.grid import Column, render
+from pytest_perfq.report.grid import Column, fitting, render
 from pytest_perfq.report.order import in_walk, natural, stem
 from pytest_perfq.report.terminal import summary
 from pytest_perfq.report.undecided import undecided
@@ -82,6 +82,13 @@ def test_a_long_name_flows_beside_its_rows_and_pushes_none_down():
     # What its own rows have no room for stands on lines of its own, before the next program.
     lines = render(columns, [rows[0], rows[3]], 52).splitlines()
     assert lines[3:] == ["  -x[gather,gelu,layernorm,", "  residual,softmax]", "eager@cpu                     b1 s32     2.00"]
+
+
+def test_a_column_that_matters_leaves_only_when_a_name_has_folded_as_far_as_it_may():
+    columns = (Column("name", folds=True), Column("least", spare=2), Column("dear", spare=1, beside=20))
+    rows = [["x" * 60, "y" * 10, "z" * 10]]
+    # 40 characters and two columns; 39 and one; 20 and one; 19 and none.
+    assert [fitting(columns, rows, width) for width in (66, 65, 33, 32)] == [[0, 1, 2], [0, 2], [0, 2], [0]]
 
 
 def test_a_title_longer_than_its_table_is_folded_to_the_width_not_to_the_table():
