@@ -1,6 +1,6 @@
 """A model card's tables: the original beside every optimized program, as the cards of quantized models have them.
 
-One table of scores, one of times for each batch size and length. Knows no file.
+One table of scores, one of times for each batch size and length, with what each speed-up was paid with. Knows no file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pytest_perfq.core import stats
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.summary import summarize
+from pytest_perfq.report.losses import Losses
 from pytest_perfq.report.order import topic
 from pytest_perfq.report.terminal import Records, digits, program
 
@@ -38,7 +39,7 @@ def _scores(mine: Sequence[Measurement]) -> list[str]:
     return _table(titles, rows)
 
 
-def _times(mine: Sequence[Measurement]) -> list[str]:
+def _times(mine: Sequence[Measurement], losses: Losses) -> list[str]:
     titles = [
         "program",
         "p50 (original, ms)",
@@ -46,6 +47,8 @@ def _times(mine: Sequence[Measurement]) -> list[str]:
         "throughput (original, /s)",
         "throughput (optimized, /s)",
         "speed-up",
+        "drop",
+        "cosine",
     ]
     rows = []
     for one in mine:
@@ -61,9 +64,12 @@ def _times(mine: Sequence[Measurement]) -> list[str]:
                 digits(rate),
                 digits(numbers.sequences_per_s),
                 "" if numbers.speedup is None else f"{numbers.speedup:.2f}x",
+                *losses.beside(one),
             ]
         )
-    return _table(titles, rows)
+    # Losses that nobody knows leave no empty column.
+    kept = [at for at, title in enumerate(titles) if title not in ("drop", "cosine") or any(row[at] for row in rows)]
+    return _table([titles[at] for at in kept], [[row[at] for at in kept] for row in rows])
 
 
 def _at(case: Case) -> str:
@@ -77,6 +83,7 @@ def model_card(records: Records) -> str:
     """Markdown of all records, grouped by data set and model."""
     lines: list[str] = []
     measurements = [measurement for measurement, _ in records]
+    losses = Losses.of(measurements)
     for name in dict.fromkeys(topic(one.case) for one in measurements):
         mine = [one for one in measurements if topic(one.case) == name]
         lines += [f"## {name}", ""]
@@ -90,5 +97,5 @@ def model_card(records: Records) -> str:
             ]
         timed = [one for one in mine if one.visits]
         for at in dict.fromkeys(_at(one.case) for one in timed):
-            lines += [f"Times for {at}.", "", *_times([one for one in timed if _at(one.case) == at]), ""]
+            lines += [f"Times for {at}.", "", *_times([one for one in timed if _at(one.case) == at], losses), ""]
     return "\n".join(lines)

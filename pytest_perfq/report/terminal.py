@@ -1,6 +1,7 @@
 """The summary a person reads at the end of a run: accuracy a program, latency a case, and why anything is undecided.
 
-Percentiles stand only where there were rounds enough; a cell without a number is empty, never nan.
+Beside a speed-up stands what the program loses for it. Percentiles stand only where there were rounds enough; a cell without
+a number is empty, never nan.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pytest_perfq.core.summary import Summary, summarize
 from pytest_perfq.report.explain import size
 from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import Column, render
+from pytest_perfq.report.losses import Losses, drop
 from pytest_perfq.report.order import topic
 from pytest_perfq.report.undecided import undecided
 
@@ -30,18 +32,24 @@ ACCURACY = (
     Column("size", spare=2),
     Column("status", right=False),
 )
+# `native[bits=w8a8]@cpu` in one line: a program may stand in so little before its losses leave.
+NARROW = 21
 LATENCY = (
     Column("program", right=False, folds=True, spans=True),
     Column("shape", right=False),
     Column("p50 ms"),
-    Column("p90 ms", spare=5),
-    Column("p95 ms", spare=1),
-    Column("p99 ms", spare=3),
+    Column("p90 ms", spare=7),
+    Column("p95 ms", spare=3),
+    Column("p99 ms", spare=5),
     Column("speed-up"),
-    Column("seq/s", spare=2),
-    Column("size", spare=4),
+    Column("drop", spare=1, beside=NARROW),
+    Column("cosine", spare=2, beside=NARROW),
+    Column("seq/s", spare=4),
+    Column("size", spare=6),
     Column("status", right=False),
 )
+# What is of the program and not of the shape: the name and its losses.
+OF_PROGRAM = tuple(index for index, column in enumerate(LATENCY) if column.title in ("program", "drop", "cosine"))
 
 
 def program(case: Case) -> str:
@@ -73,20 +81,21 @@ def _accuracy(measurement: Measurement, verdict: Verdict, numbers: Summary) -> l
         numbers.metric or "",
         "" if numbers.score is None else f"{numbers.score:.4f}",
         "" if numbers.original_score is None else f"{numbers.original_score:.4f}",
-        "" if numbers.drop is None else f"{numbers.drop:+.4f}",
+        drop(numbers),
         "" if score is None else str(score.n),
         "" if numbers.bytes is None else size(numbers.bytes),
         verdict.status,
     ]
 
 
-def _latency(measurement: Measurement, verdict: Verdict, numbers: Summary) -> list[str]:
+def _latency(measurement: Measurement, verdict: Verdict, numbers: Summary, losses: Losses) -> list[str]:
     case = measurement.case
     return [
         program(case),
         shape(case),
         *(digits(numbers.percentiles_ms.get(name)) for name in ("p50", "p90", "p95", "p99")),
         "" if numbers.speedup is None else f"{numbers.speedup:.2f}x",
+        *losses.beside(measurement),
         digits(numbers.sequences_per_s),
         "" if numbers.bytes is None else size(numbers.bytes),
         verdict.status,
@@ -96,24 +105,28 @@ def _latency(measurement: Measurement, verdict: Verdict, numbers: Summary) -> li
 def tables(records: Records, width: int) -> list[str]:
     """One table for each kind and topic, in the order the topics came."""
     topics = list(dict.fromkeys(topic(measurement.case) for measurement, _ in records))
+    losses = Losses.of(measurement for measurement, _ in records)
     found = []
     for name in topics:
         mine = [(one, verdict, summarize(one)) for one, verdict in records if topic(one.case) == name]
-        for kind, columns, row in (("accuracy", ACCURACY, _accuracy), ("latency", LATENCY, _latency)):
-            these = [one for one in mine if one[0].case.kind == kind]
-            if all(one[1].status == "unmeasured" for one in these):
-                continue  # nothing to read but the reason, which stands under the tables once
-            rows = [row(*one) for one in these]
-            if kind == "latency":
-                rows = _grouped(rows)
-            if rows:
-                found.append(render(columns, rows, width, f"{kind} of {name}"))
+        scored = [one for one in mine if one[0].case.kind == "accuracy"]
+        timed = [one for one in mine if one[0].case.kind == "latency"]
+        # Where nothing was measured there is nothing to read but the reason, which stands under the tables once.
+        if any(verdict.status != "unmeasured" for _, verdict, _ in scored):
+            found.append(render(ACCURACY, [_accuracy(*one) for one in scored], width, f"accuracy of {name}"))
+        if any(verdict.status != "unmeasured" for _, verdict, _ in timed):
+            rows = _grouped([_latency(*one, losses) for one in timed])
+            found.append(render(LATENCY, rows, width, f"latency of {name}"))
     return found
 
 
 def _grouped(rows: list[list[str]]) -> list[list[str]]:
-    """The program once, over all its shapes."""
-    return [["", *row[1:]] if index and rows[index - 1][0] == row[0] else row for index, row in enumerate(rows)]
+    """The program and its losses once, over all its shapes."""
+    found = []
+    for index, row in enumerate(rows):
+        again = index > 0 and all(rows[index - 1][at] == row[at] for at in OF_PROGRAM)
+        found.append(["" if again and at in OF_PROGRAM else text for at, text in enumerate(row)])
+    return found
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:
