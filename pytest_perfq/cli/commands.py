@@ -121,15 +121,19 @@ def bisect(context: click.Context, /, **asked: Any) -> None:
 @click.option("--visits", type=int, default=6, show_default=True, help="A/A visits of each case.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of every CPU backend, as --perf-threads.")
 @STORE
-def calibrate(words: tuple[str, ...], visits: int, threads: int | None, store: str) -> None:
+@click.pass_context
+def calibrate(context: click.Context, /, words: tuple[str, ...], visits: int, threads: int | None, store: str) -> None:
     """Find out what slow-downs can be seen here.
 
     Visits every latency case beside itself in two fresh processes, in passes, and stores how far the two differ. Runs on this
-    machine then refuse a max_slowdown that nobody could see.
+    machine then refuse a max_slowdown that nobody could see. Exits 0, 2 where it was stopped before every case had its visits,
+    3 where nothing could be calibrated.
     """
     from pytest_perfq.cli import calibrate as calibrating
 
-    click.echo(calibrating.calibrate(words, visits, store, threads, width()))
+    text, status = calibrating.calibrate(words, visits, store, threads, width())
+    click.echo(text)
+    context.exit(status)
 
 
 @perfq.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pytest_perfq.core.rules import RULES
 from pytest_perfq.core.visible import expected_suspects, power, visible
 
 SURE = 0.9
@@ -17,7 +18,10 @@ def caught(deviation: float, suspects: int = 1) -> str:
     if not math.isfinite(seen):
         return f"visits differ by {deviation:.1%}, so that no slow-down of this case is caught with {SURE:.0%}"
     half = seen / 2.0
-    less = f"+{half:.1%} with {power(half, deviation, suspects):.0%}"
+    # Nothing up to the floor is ever called slower, whatever the formula gives it.
+    less = (
+        f"+{half:.1%} with {power(half, deviation, suspects):.0%}" if half > RULES.floor else f"none up to +{RULES.floor:.1%}"
+    )
     return f"a +{seen:.1%} slow-down of this case is caught with {SURE:.0%}, {less}"
 
 

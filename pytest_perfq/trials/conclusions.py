@@ -116,7 +116,7 @@ def recovered(entry: Entry) -> tuple[Finding, ...]:
     befell the base alone says nothing of the candidate."""
     if entry.recovered is None or not any(entry.losses):
         return ()
-    return (Finding(rule="measured", status="inconclusive", note=entry.recovered),)
+    return (Finding(rule="build", status="inconclusive", note=entry.recovered),)
 
 
 def beside(verdict: Verdict) -> Verdict:

@@ -170,7 +170,7 @@ def test_a_worker_lost_once_is_told_and_is_no_pass_where_it_was_the_candidates(c
     )
     assert said == [f"{entries[number].name}: {sentence}"]
     assert statuses(trials, entries)[number] == status and statuses(trials, entries)[1 - number] == "pass"
-    notes = [one.note for one in trials.verdicts[entries[number].name].findings if one.rule == "measured"]
+    notes = [one.note for one in trials.verdicts[entries[number].name].findings if one.rule == "build"]
     assert notes == ([sentence] if candidate else [])
     # The numbers are as sound as any: the first finding is still that against the base.
     assert trials.verdicts[entries[number].name].findings[0].status == "pass"
