@@ -8,14 +8,17 @@ from pytest_perfq.cli.source import Source, broken, open_source
 from pytest_perfq.core.finding import FAILED, Verdict
 from pytest_perfq.core.verdict import Pair, judge_suite
 from pytest_perfq.report import comparison
+from pytest_perfq.report.apart import compared
 
 UNDECIDED = frozenset({"inconclusive", "invalid"})
 
 
 def exit_status(verdicts: dict[str, Verdict]) -> int:
-    """1 for a regression or a broken promise, else 2 for anything undecided, else 0."""
+    """1 for a regression or a broken promise, else 2 for anything undecided, or where nothing was compared, else 0."""
     found = {verdict.status for verdict in verdicts.values()}
-    return 1 if found & FAILED else 2 if found & UNDECIDED else 0
+    if found & FAILED:
+        return 1
+    return 0 if compared(verdicts.values()) and not found & UNDECIDED else 2
 
 
 def compare(baseline: str, candidate: str, how: str, subset: bool, store: str, everything: bool, width: int) -> tuple[str, int]:

@@ -164,8 +164,10 @@ def export(run: str, how: str, store: str) -> str:
 
 
 def accept(run: str, folder: str, overwrite: bool, store: str) -> str:
-    """Saves a run as a baseline. Raises UsageError where a case of it failed or is invalid."""
+    """Saves a run as a baseline. Raises UsageError where it is none that others can be held against."""
     records = exported(store, run)
+    with opened(store, readonly=True) as found:
+        _check_whole(found.run(run), len(records))
     bad = [one.measurement.case.id for one in records if one.verdict.status in (*FAILED, "invalid")]
     if bad:
         raise UsageError(
@@ -181,6 +183,21 @@ def accept(run: str, folder: str, overwrite: bool, store: str) -> str:
     )
     number = len(baselines.load(path))
     return f"saved {number} {_cases_of(number)} as {path}; hold a run against it with --perf-against={path}"
+
+
+def _check_whole(run: Run, cases: int) -> None:
+    """Raises UsageError for a trial and for a run that was cut off."""
+    if "trial" in run.settings:
+        raise UsageError(
+            f"the run {run.id} is one of `perfq ab` or `perfq bisect`: its timings have no reference layer beside them, without "
+            "which no later run can be held against it; save a run of pytest, with --perf-save"
+        )
+    if run.finished_s is None:
+        items = run.settings.get("items")
+        raise UsageError(
+            f"the run {run.id} is unfinished, with {cases}{'' if items is None else f' of {items}'} {_cases_of(items or cases)}: "
+            "as a baseline it would miss the others; take it up with --perf-resume, then accept it"
+        )
 
 
 def _cases_of(number: int) -> str:

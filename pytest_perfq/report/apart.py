@@ -5,7 +5,7 @@ Knows verdicts and names of cases; decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_perfq.core.finding import Verdict
@@ -40,6 +40,11 @@ def few(names: Sequence[str], shown: int = SHOWN_NAMES) -> str:
 def is_new(verdict: Verdict) -> bool:
     """Whether the case was held against a baseline that does not have it."""
     return any(one.rule == "baseline" and one.status == "pass" for one in verdict.findings)
+
+
+def compared(verdicts: Iterable[Verdict]) -> bool:
+    """Whether any case was held against the other side: of what is new or unmeasured throughout nothing is known to be fine."""
+    return any(one.status != "unmeasured" and not is_new(one) for one in verdicts)
 
 
 def unheld(names: Sequence[str], baseline: str) -> str:

@@ -10,7 +10,7 @@ from pytest_perfq.core.case import Case
 from pytest_perfq.core.finding import FAILED, SEVERITY, Finding, Verdict
 from pytest_perfq.core.summary import summarize
 from pytest_perfq.core.verdict import Pair
-from pytest_perfq.report.apart import Apart, is_new, unheld
+from pytest_perfq.report.apart import Apart, compared, is_new, unheld
 from pytest_perfq.report.explain import explain
 from pytest_perfq.report.explain import reasons as lines_of
 from pytest_perfq.report.folding import wrap
@@ -32,6 +32,7 @@ SHOWN_CASES = 40
 # Under every table: without it `change` looks like a wrong quotient.
 CORRECTED = "change of a timing is that of the case over the reference layer timed beside it, not `is` over `was`"
 BESIDE = "change of a timing is the mean over visits of what both sides differ by, round by round, not `is` over `was`"
+NOTHING = "nothing was compared"
 NOBODY_APART = Apart()
 AGAINST = ("slowdown", "max_slowdown", "accuracy", "flips", "baseline")
 
@@ -95,7 +96,8 @@ def _tables(names: Sequence[str], pairs: Mapping[str, Pair], verdicts: Mapping[s
 
 
 def _counts(names: Sequence[str], verdicts: Mapping[str, Verdict], apart: Apart) -> str:
-    return "; ".join(part for part in (counts([verdicts[name] for name in names]), str(apart)) if part)
+    told = (counts([verdicts[name] for name in names]), str(apart), "" if compared(verdicts.values()) else NOTHING)
+    return "; ".join(part for part in told if part)
 
 
 def _new(names: Sequence[str], pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict]) -> list[str]:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from making import MACHINE, accuracy, case, latency
@@ -67,19 +68,19 @@ def test_an_unchanged_sweep_exits_0(command):
     assert "8 cases: 8 pass" in output
 
 
-def test_three_visits_are_undecided_and_exit_2(command):
-    save("a", [latency(seed=1)])
-    save("b", [latency(seed=2)])
+def test_noisy_visits_are_undecided_and_exit_2(command):
+    save("a", [latency(seed=1, visit_noise=0.08)])
+    save("b", [latency(seed=2, visit_noise=0.08)])
     status, output, _ = command("compare", "baselines/a", "baselines/b")
     assert status == 2 and "1 case: 1 inconclusive" in output and "cannot be seen with 3 visits" in output
 
 
 def test_a_slower_case_exits_1_and_is_named(command):
-    status, output, _ = command("compare", save("a", sweep(1)), save("b", sweep(2, ms3=7.0)))
+    status, output, _ = command("compare", save("a", sweep(1, ms3=4.0)), save("b", sweep(2, ms3=7.0)))
     assert status == 1 and "8 cases: 7 pass, 1 regressed" in output
     assert f"{case(3).id}: regressed" in output
     row = next(one for one in output.splitlines() if "/b4/s32 " in one and "ms" in one)
-    assert row.split()[1:4:2] == ["5.00", "7.01"] and row.split()[-1] == "regressed"
+    assert row.split()[1:4:2] == ["4.00", "7.01"] and row.split()[-1] == "regressed"
 
 
 def test_a_damaged_model_exits_1_and_its_examples_are_listed(command):
@@ -125,8 +126,26 @@ def test_a_case_that_only_the_second_has_is_marked_as_new(command):
     assert " new" not in command("compare", "baselines/b", "baselines/b")[1]
 
 
+def test_where_nothing_could_be_compared_nothing_is_fine(command):
+    none = [replace(one, visits=(), outcomes=None, scores=(), unmeasured="not on this GPU") for one in sweep(1)]
+    status, output, _ = command("compare", save("a", sweep(1)), save("b", none, ()))
+    assert status == 2 and "8 cases: 8 unmeasured; nothing was compared" in output
+    output = command("compare", "baselines/a", "baselines/b", "--format", "markdown")[1]
+    assert output.startswith("**8 cases: 8 unmeasured; nothing was compared**")
+    # One that was measured on both sides is enough to go by, and says how many were not.
+    save("c", [sweep(2)[6], *none[:6], none[7]], ())
+    status, output, _ = command("compare", "baselines/a", "baselines/c")
+    assert status == 0 and "8 cases: 1 pass, 7 unmeasured" in output and "nothing was compared" not in output
+
+
+def test_cases_that_are_new_throughout_were_held_against_nothing(command):
+    save("a", sweep(1)[:2]), save("b", sweep(2)[2:])
+    status, output, _ = command("compare", "baselines/a", "baselines/b", "--subset")
+    assert status == 2 and "6 cases: 6 pass; nothing was compared" in output
+
+
 def test_json_holds_every_verdict(command):
-    status, output, _ = command("compare", save("a", sweep(1)), save("b", sweep(2, ms3=7.0)), "--format", "json")
+    status, output, _ = command("compare", save("a", sweep(1, ms3=4.0)), save("b", sweep(2, ms3=7.0)), "--format", "json")
     values = json.loads(output)
     assert status == 1 and values["status"] == "regressed" and values["counts"] == {"pass": 7, "regressed": 1}
     verdicts = {one["case_id"]: Verdict.from_json(one) for one in values["cases"]}
@@ -135,17 +154,17 @@ def test_json_holds_every_verdict(command):
 
 
 def test_markdown_is_a_table_of_the_same(command):
-    status, output, _ = command("compare", save("a", sweep(1)), save("b", sweep(2, ms3=7.0)), "--format", "markdown")
+    status, output, _ = command("compare", save("a", sweep(1, ms3=4.0)), save("b", sweep(2, ms3=7.0)), "--format", "markdown")
     assert status == 1 and output.startswith("**8 cases: 7 pass, 1 regressed**")
     rows = [line for line in output.splitlines() if line.startswith("| `")]
     assert len(rows) == 8 and rows[0].startswith(f"| `{case(3).id}` |") and rows[0].endswith("| regressed |")
-    save("c", [latency(0, seed=1)]), save("d", [latency(0, seed=2)])
+    save("c", [latency(0, seed=1)]), save("d", [latency(0, ms=5.4, seed=2)])
     output = command("compare", "baselines/c", "baselines/d", "--format", "markdown")[1]
     assert f"- {case(0).id}: inconclusive: slow-down from the baseline" in output
 
 
 def test_runs_and_baselines_compare_with_each_other(command):
-    first, second = record(sweep(1)), record(sweep(2, ms3=7.0))
+    first, second = record(sweep(1, ms3=4.0)), record(sweep(2, ms3=7.0))
     save("a", sweep(3))
     assert command("compare", first, "last")[0] == 1
     assert command("compare", "baselines/a", first)[0] == 0
@@ -238,6 +257,26 @@ def test_accept_saves_a_good_run_and_refuses_a_bad_one(command):
     status, _, errors = command("accept", bad, "baselines/bad")
     assert status == 3 and f"has 1 failing or invalid case of 8, the first is '{case(2).id}'" in errors
     assert not os.path.exists("baselines/bad")
+
+
+def test_accept_refuses_a_run_that_is_unfinished_or_has_no_reference_layer(command):
+    """Either could be saved, and would then miss cases, or never gate."""
+    cut_off = record(sweep(1)[:5], finish=False)
+    status, output, errors = command("accept", cut_off, "baselines/it")
+    assert (status, output) == (3, "") and errors == (
+        f"perfq: the run {cut_off} is unfinished, with 5 cases: as a baseline it would miss the others; take it up with "
+        "--perf-resume, then accept it\n"
+    )
+    with Store.open(".perfq/results.db") as store:
+        trial = store.begin_run(["perfq", "ab"], {"items": 1, "trial": {"base": "main", "candidate": ".", "vs": None}})
+        store.record(trial, "test_a.py::one", latency(0).to_json(), judge(latency(0), ()).to_json())
+        store.finish_run(trial)
+    status, output, errors = command("accept", "last", "baselines/it")
+    assert (status, output) == (3, "") and errors == (
+        f"perfq: the run {trial} is one of `perfq ab` or `perfq bisect`: its timings have no reference layer beside them, without "
+        "which no later run can be held against it; save a run of pytest, with --perf-save\n"
+    )
+    assert not os.path.exists("baselines")
 
 
 def test_the_store_is_found_by_option_and_environment(command, monkeypatch, tmp_path):
