@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,8 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What was asked for. words: revisions, then arguments for pytest. time: of the latency part, None without a bound."""
+    """What was asked for. words: revisions, then arguments for pytest. time: of the latency part, None without a bound.
+    subset: cases that only the base has were left out on purpose."""
 
     words: Sequence[str]
     env: Sequence[str] = ()
@@ -42,6 +43,7 @@ class Asked:
     pickle: bool = False
     install: str | None = None
     only: str | None = None
+    subset: bool = False
     store: str = ""
 
 
@@ -58,7 +60,9 @@ def ab(asked: Asked, how: str, everything: bool, width: int) -> tuple[str, int]:
     text = _text(how, trials.pairs, trials.verdicts, apart, everything, width)
     if how == "table":
         text += f"\n{sides.candidate.label} beside {sides.base.label if asked.vs is None else asked.vs}; kept as run {run}"
-    return text, exit_status(trials.verdicts)
+    status = exit_status(trials.verdicts)
+    # A case that the change took away cannot be found worse: somebody has to say that it was meant.
+    return text, 2 if status == 0 and apart.base and not asked.subset else status
 
 
 def _sides(asked: Asked, say: Callable[[str], None]) -> tuple[Sides, list[str]]:
@@ -105,10 +109,11 @@ def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[st
         entries = varied(candidate, asked.vs)
     else:
         entries, gone, new = matched(base, candidate)
-        apart = Apart(tuple(gone), tuple(new))
-        for names, label in ((apart.base, sides.base.label), (apart.candidate, sides.candidate.label)):
+        apart = _apart(gone, new, {one.case.id: one.case.kind for one in (*base, *candidate)}, asked.only)
+        meant = "" if asked.subset else "; give --subset where that is meant"
+        for names, label, step in ((apart.base, sides.base.label, meant), (apart.candidate, sides.candidate.label, "")):
             if names:
-                say(f"{_cases(len(names))} only in {label}, and not compared: {few(names, SHOWN)}")
+                say(f"{_cases(len(names))} only in {label}, and not compared: {few(names, SHOWN)}{step}")
         if not entries:
             raise UsageError(f"{sides.base.label} and {sides.candidate.label} share no case; name suites that both have")
     wanted = [one for one in entries if asked.only in (None, one.candidate.kind)]
@@ -123,6 +128,12 @@ def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[st
     return wanted, apart
 
 
+def _apart(gone: Sequence[str], new: Sequence[str], kinds: Mapping[str, str], only: str | None) -> Apart:
+    """Of the kind that was asked for."""
+    base, candidate = (tuple(one for one in names if only in (None, kinds[one])) for names in (gone, new))
+    return Apart(base, candidate)
+
+
 def _promises_speedup(entry: Entry) -> bool:
     return any(limit.rule == "min_speedup" and about(limit.rule, entry.candidate) for limit in entry.limits)
 
@@ -130,6 +141,8 @@ def _promises_speedup(entry: Entry) -> bool:
 def _held(entries: list[Entry], sides: Sides, asked: Asked, time_s: float | None, passing: Passing) -> tuple[Trials, str]:
     """The trials, run and stored."""
     trials = Trials(entries, sides, Rules(), time_s, watch=passing.watch, say=passing.say)
+    if sides.base.revision is not None and asked.words[0] != revisions.WORKING_TREE:
+        trials.age_s = revisions.age_s(sides.base.revision, sides.base.folder)
     with opened(asked.store) as store:
         run = kept(store, trials, {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs})
     tell_refused(entries, passing.say)

@@ -50,7 +50,7 @@ def compare(context: click.Context, /, store: str, everything: bool, **options: 
     """Is B worse than A? A and B are baseline folders or runs.
 
     Judges B's own promises, accuracy example by example, and latency by visits. Exits 0 when nothing is worse, 1 when
-    something is, 2 when something cannot be decided, 3 when A or B cannot be read.
+    something is, 2 when something cannot be decided or nothing could be compared, 3 when A or B cannot be read.
     """
     text, status = comparing.compare(store=store, everything=everything, width=width(), **options)
     click.echo(text)
@@ -70,6 +70,7 @@ def compare(context: click.Context, /, store: str, everything: bool, **options: 
 @click.option("--allow-pickle", "pickle", is_flag=True, help="As --perf-allow-pickle.")
 @click.option("--install", metavar="COMMAND", help="Shell command that installs a revision, run in its tree.")
 @click.option("--only", type=click.Choice(["accuracy", "latency"]), help="Only cases of this kind.")
+@click.option("--subset", is_flag=True, help="Cases of A that B lacks were left out on purpose.")
 @click.option("--format", "how", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True)
 @click.option("--all", "everything", is_flag=True, help="Show every case, not only the worst.")
 @STORE
@@ -80,7 +81,8 @@ def ab(context: click.Context, /, how: str, everything: bool, **asked: Any) -> N
     A and B are revisions of this repository, `.` the working tree; with --env or --vs there are none. What follows goes to
     pytest, to name the suites: `perfq ab main . suites/ -k squad`. Visits of both sides alternate in fresh processes, in
     passes over all cases; suspects are confirmed by fresh visits. Exits 0 when nothing is worse, 1 when something is, 2 when
-    something cannot be decided, 3 when a side cannot be measured at all. Tests that use pytest-benchmark are held like cases.
+    something cannot be decided or B lacks a case of A, 3 when a side cannot be measured at all. Tests that use pytest-benchmark
+    are held like cases.
     """
     from pytest_perfq.cli import ab as trying
 
@@ -207,7 +209,8 @@ def export(run: str, how: str, output: str | None, store: str) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a baseline that stands there; it is moved aside, not deleted.")
 @STORE
 def accept(run: str, folder: str, overwrite: bool, store: str) -> None:
-    """Save a stored run as the baseline FOLDER. Refuses runs with failing or invalid cases."""
+    """Save a stored run as the baseline FOLDER. Refuses runs with failing or invalid cases, unfinished ones, and those of
+    `perfq ab`."""
     click.echo(show.accept(run, folder, overwrite, store))
 
 

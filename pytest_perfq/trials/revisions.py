@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,6 +68,11 @@ def commit_of(name: str, root: Path) -> str:
             f"there is no revision {name!r} in {root}; its latest branches and tags: {', '.join(some.split()) or 'none'}; "
             f"{WORKING_TREE!r} is the working tree"
         ) from None
+
+
+def age_s(commit: str, folder: Path) -> float:
+    """Seconds since a commit of the repository around a folder was made."""
+    return max(0.0, time.time() - float(git(folder, "show", "-s", "--format=%ct", commit)))
 
 
 def _dependencies(tree: Path) -> str:

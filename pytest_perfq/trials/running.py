@@ -26,7 +26,8 @@ Keep = Callable[[Entry, Pair, Verdict], None]
 
 @dataclass(slots=True)
 class Trials:
-    """Both sides of some cases against each other. time_s: of the latency part, None for as long as it takes. screened: False
+    """Both sides of some cases against each other. time_s: of the latency part, None for as long as it takes. age_s: of
+    the base, None where nobody knows: a promise that it breaks as well is old news only for so long. screened: False
     where latency cases are suspects already. explained: False where nobody asks why. keep: told of every entry whenever it
     gained a measurement. watch, say: see passes.Passes. pairs, verdicts: by the candidate's id; none of an entry that was
     refused. ended: why the run stopped before everything was measured."""
@@ -35,6 +36,7 @@ class Trials:
     sides: Sides
     rules: Rules = field(default_factory=Rules)
     time_s: float | None = None
+    age_s: float | None = None
     screened: bool = True
     explained: bool = True
     keep: Keep = lambda entry, pair, verdict: None
@@ -97,7 +99,8 @@ class Trials:
             entry.trouble, entry.broken = str(error), error.candidate
             return
         was, now = (Measurement.from_json(found[side]) for side in ("a", "b"))
-        self.pairs[entry.name] = Pair(replace(now, facts={**now.facts, "base": self.sides.base.label}), entry.limits, was)
+        now = replace(now, facts={**now.facts, "base": self.sides.base.label})
+        self.pairs[entry.name] = Pair(now, entry.limits, was, self.age_s)
 
     def _judge_accuracy(self, entries: Sequence[Entry]) -> None:
         judged = judge_suite({one.name: self.pairs[one.name] for one in entries if one.name in self.pairs}, against=True)
@@ -199,7 +202,7 @@ class Trials:
     def _pair(self, entry: Entry) -> Pair:
         prints = self._prints.get(_machine(entry), {})
         sizes, loops = self._sizes.get(entry.name), self.sides.loops.get(entry.name)
-        return conclusions.pair(entry, prints, self.sides.base.label, sizes, loops)
+        return replace(conclusions.pair(entry, prints, self.sides.base.label, sizes, loops), age_s=self.age_s)
 
 
 def _machine(entry: Entry) -> tuple[str, bool]:
