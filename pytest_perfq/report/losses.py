@@ -13,8 +13,8 @@ from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.summary import Summary, summarize
 
-# A fact that a program may tell: the cosine of its logits with those of the fp32 eager model.
-COSINE = "cosine"
+# A fact that a program may tell: the cosine of its logits with those of the fp32 eager model on the same batches.
+COSINE = "eager_cosine"
 
 
 def drop(numbers: Summary) -> str:
