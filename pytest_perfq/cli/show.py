@@ -189,14 +189,15 @@ def _check_whole(run: Run, cases: int) -> None:
     """Raises UsageError for a trial and for a run that was cut off."""
     if "trial" in run.settings:
         raise UsageError(
-            f"the run {run.id} is one of `perfq ab` or `perfq bisect`: its timings have no reference layer beside them, without "
-            "which no later run can be held against it; save a run of pytest, with --perf-save"
+            f"the run {run.id} is one of `perfq ab` or `perfq bisect`: its timings have no reference layer beside them, "
+            "without which no later run can be held against it; save a run of pytest, with --perf-save"
         )
     if run.finished_s is None:
         items = run.settings.get("items")
+        held = str(cases) if items is None else f"{cases} of {items}"
         raise UsageError(
-            f"the run {run.id} is unfinished, with {cases}{'' if items is None else f' of {items}'} {_cases_of(items or cases)}: "
-            "as a baseline it would miss the others; take it up with --perf-resume, then accept it"
+            f"the run {run.id} is unfinished, with {held} {_cases_of(items or cases)}: as a baseline it "
+            "would miss the others; take it up with --perf-resume, then accept it"
         )
 
 

@@ -33,6 +33,13 @@ NAMES = {
     "baseline": "baseline",
     "build": "case",
 }
+# Of two sides that were held side by side: the base is a revision or another configuration, and no baseline need exist.
+NAMES_BESIDE = {
+    "max_slowdown": "slow-down from the base",
+    "slowdown": "slow-down from the base",
+    "accuracy": "{metric} drop from the base",
+    "flips": "net examples lost since the base",
+}
 NEXT = {
     ("min_score", "fail"): "look at the examples that went wrong, or lower the promise in review",
     ("max_drop", "fail"): "exclude the operators that lose it, calibrate better, or raise the promise in review",
@@ -50,7 +57,7 @@ NEXT = {
     ("accuracy", "inconclusive"): "evaluate more examples",
     ("baseline", "invalid"): "measure it as well, or compare with --subset",
 }
-# Of two sides that were held side by side: there is no stored baseline that could be saved anew.
+# The same: there is no stored baseline that could be saved anew.
 NEXT_BESIDE = {
     ("accuracy", "regressed"): "look at the examples listed, or accept the change in review",
     ("flips", "regressed"): "look at the examples listed, or accept the change in review",
@@ -99,7 +106,9 @@ def _formatter(rule: str) -> Callable[[float], str]:
 def line(finding: Finding) -> str:
     """One finding as one line, without the case's name."""
     show = _formatter(finding.rule)
-    name = NAMES.get(finding.rule, finding.rule).format(metric=finding.metric or "primary").strip()
+    beside = "side by side" in finding.note
+    names = NAMES | NAMES_BESIDE if beside else NAMES
+    name = names.get(finding.rule, finding.rule).format(metric=finding.metric or "primary").strip()
     if finding.rule in ("measured", "usage"):
         return f"{finding.status}: {finding.note}"
     text = f"{finding.status}: {name}"
@@ -118,7 +127,7 @@ def line(finding: Finding) -> str:
         more = len(finding.examples) - SHOWN_EXAMPLES
         text += f" and {more} more" if more > 0 else ""
     key = finding.rule, finding.status
-    step = NEXT_BESIDE.get(key, NEXT.get(key)) if "side by side" in finding.note else NEXT.get(key)
+    step = NEXT_BESIDE.get(key, NEXT.get(key)) if beside else NEXT.get(key)
     return f"{text} -> {step}" if step else text
 
 

@@ -16,6 +16,9 @@ def test_a_slow_down_side_by_side_is_not_sent_to_an_option_that_perfq_ab_does_no
     allowed = {"slowdown": "allow it with max_slowdown in review", "max_slowdown": "raise the promise in review"}[rule]
     assert explain(Verdict("a", (stored,))).endswith("-> profile the change, or accept it with --perf-save")
     assert explain(Verdict("a", (sides,))).endswith(f"-> profile the change, or {allowed}")
+    # Nor is it from a baseline, which need not exist.
+    assert "slow-down from the baseline +40.0%" in explain(Verdict("a", (stored,)))
+    assert "slow-down from the base +40.0%" in explain(Verdict("a", (sides,)))
 
 
 def test_accuracy_lost_between_two_sides_is_for_the_review_to_accept():
@@ -25,6 +28,7 @@ def test_accuracy_lost_between_two_sides_is_for_the_review_to_accept():
     text = explain(beside(verdict))
     assert "--perf-save" not in text and "; side by side, 12 examples went wrong and 0 right of 100" in text
     assert "look at the examples listed, or accept the change in review" in text
+    assert "exact_match drop from the base 0.1200" in text and "baseline" not in text
     assert beside(verdict).status == verdict.status == "regressed"
     bare = Finding(rule="flips", status="regressed", observed=1.0)
     assert [one.note for one in beside(Verdict("a", (bare, Finding(rule="max_bytes", status="pass")))).findings] == [
@@ -38,6 +42,6 @@ def test_a_status_is_said_once_and_another_status_with_its_line():
     better = Finding(rule="accuracy", status="improved", observed=-0.01, metric="f1")
     assert explain(Verdict("t.py::test_sort", (better, slower))).splitlines() == [
         "t.py::test_sort: regressed",
-        "  slow-down from the baseline +40.0%; side by side, 8 visits -> profile the change, or allow it with max_slowdown in review",
+        "  slow-down from the base +40.0%; side by side, 8 visits -> profile the change, or allow it with max_slowdown in review",
         "  improved: f1 drop from the baseline -0.0100",
     ]

@@ -76,7 +76,7 @@ def test_a_suspect_of_the_baseline_is_confirmed_against_a_revision(project, run)
     status, output = run("--perf-against=baselines/v1", f"--perf-confirm={base}")
     assert status == 1, output
     text = " ".join(output.split())
-    assert re.search(rf"regressed: slow-down from the baseline \+\d+\.\d% \[.*\], at most \+5\.0%; against {base[:7]}", text), (
+    assert re.search(rf"regressed: slow-down from the base \+\d+\.\d% \[.*\], at most \+5\.0%; against {base[:7]}", text), (
         output
     )
     assert "fresh" in text and "1 failed" in text
@@ -91,9 +91,7 @@ def test_a_configuration_is_held_against_another(project, run):
     layers(project, 1.0)
     status, output = run("--perf-vs=backend=plume")
     assert status == 1, output
-    assert "regressed: slow-down from the baseline" in output and "against backend=plume, side by side" in " ".join(
-        output.split()
-    )
+    assert "regressed: slow-down from the base" in output and "against backend=plume, side by side" in " ".join(output.split())
 
 
 @pytest.mark.parametrize(
