@@ -140,6 +140,15 @@ class Recorded(Program, Protocol):
         as before instead."""
 
 
+class Refilled(Program, Protocol):
+    """A program that can be given other words without another feed. Asked for between timed calls: what is kept for a feed, by
+    its name or its address, then shows as the logits of other words. A program without it is fed anew."""
+
+    def refill(self, feed: Any, batch: Batch) -> None:
+        """Writes a batch of the same shape and lengths to where the feed lies, which may be the memory of the batch that it was
+        made of. Not timed; done when it returns. A recorded feed stays recorded."""
+
+
 class Lack(str):
     """A reason for refusing that is this machine's and not the case's: something could be installed, or another machine has
     it. A plain reason holds everywhere."""

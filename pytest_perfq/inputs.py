@@ -37,6 +37,32 @@ def latency_batch(
     return Batch(arrays, tuple(lengths))
 
 
+class Reworded:
+    """Batches like another in shape, lengths and words, in which the words stand elsewhere: the same work, and the same rows of
+    the embedding as the two have, for other logits. Each differs from the one before it. Seeded."""
+
+    def __init__(self, batch: Batch, other: Batch, seed: int) -> None:
+        """other: whose words are taken too, so that there are two for a batch of one token."""
+        rows, columns = batch.shape
+        self._batch, self._dice = batch, np.random.default_rng([seed, rows, columns])
+        self._real = np.arange(columns) < np.asarray(batch.lengths)[:, None]
+        ids = batch.arrays["input_ids"]
+        taken = other.arrays["input_ids"][np.arange(other.shape[1]) < np.asarray(other.lengths)[:, None]]
+        self._words = np.unique(np.concatenate([ids[self._real], taken]))
+        self._begins = int(np.searchsorted(self._words, ids[self._real][0]))
+
+    def next(self) -> Batch:
+        """The next batch; it shares all arrays but the ids with the others."""
+        number = len(self._words)
+        places = self._dice.integers(number, size=int(self._real.sum()))
+        # Another first word than before: where words are few, chance alone would repeat a batch.
+        self._begins = (self._begins + 1 + int(self._dice.integers(max(1, number - 1)))) % number
+        places[0] = self._begins
+        ids = self._batch.arrays["input_ids"].copy()
+        ids[self._real] = self._words[places]
+        return Batch({**self._batch.arrays, "input_ids": ids}, self._batch.lengths)
+
+
 def _lengths(
     dice: np.random.Generator, batch_size: int, seq_len: int, padding: str, dataset_lengths: Sequence[int] | None
 ) -> list[int]:

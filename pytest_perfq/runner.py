@@ -214,6 +214,7 @@ class Workbench:
         used = self._energy(case, calls["case"], lock)
         for call in calls.values():
             call.audit()
+        fed = {"timed_words": calls["case"].feeding}
         return Measurement(
             case=case,
             fingerprint=self.fingerprint(case.device),
@@ -223,7 +224,7 @@ class Workbench:
             peak_memory_bytes=peak_bytes,
             load_ns=built.load_ns,
             first_call_ns=built.first_call_ns,
-            facts={**built.program.facts, **self.materials.revisions(case), "tokens": sum(batch.lengths), **used},
+            facts={**built.program.facts, **self.materials.revisions(case), "tokens": sum(batch.lengths), **fed, **used},
         )
 
     def _energy(self, case: Case, call: TimedCall, lock: ReadWriteLock) -> dict[str, Any]:

@@ -170,21 +170,32 @@ class Side(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A side of this process: a call without arguments that does one forward pass."""
+    """A side of this process: a call without arguments that does one forward pass. A call with a `turn` is given it after each
+    time that it was timed, and that is not timed."""
 
     call: Callable[[], Any]
     clock: Clock
 
     def warm(self) -> list[int]:
         self.clock.ready(self.call)
-        return [self.clock.time_ns(self.call) for _ in range(2)]
+        return self._timed(2)
 
     def block(self, rounds: int, settle: bool) -> tuple[list[int], list[int]]:
-        settling = [self.clock.time_ns(self.call)] if settle else []
+        settling = self._timed(1) if settle else []
         # One call at least, and until the caches and cores are this side's own.
         while settle and sum(settling) < SETTLE_NS:
-            settling.append(self.clock.time_ns(self.call))
-        return settling, [self.clock.time_ns(self.call) for _ in range(rounds)]
+            settling += self._timed(1)
+        return settling, self._timed(rounds)
+
+    def _timed(self, rounds: int) -> list[int]:
+        turn = getattr(self.call, "turn", None)
+        if turn is None:
+            return [self.clock.time_ns(self.call) for _ in range(rounds)]
+        durations = []
+        for _ in range(rounds):
+            durations.append(self.clock.time_ns(self.call))
+            turn()
+        return durations
 
 
 def set_aside() -> None:

@@ -13,6 +13,9 @@ from pytest_perfq import registry
 from pytest_perfq.core.case import DEVICES, PRECISIONS
 from pytest_perfq.core.quantization import Quantization
 from pytest_perfq.errors import UsageError
+from pytest_perfq.materials import Built
+from pytest_perfq.stopwatch import CpuClock, Local
+from pytest_perfq.timedcall import timed_call
 
 BACKENDS = sorted(registry.names("backend"))
 SEVERAL = {"native"}  # run over several processes
@@ -62,6 +65,27 @@ def test_logits_are_those_of_transformers(name, family, task, resources_of):
             np.testing.assert_allclose(got[output][real], true[real], atol=2e-5, rtol=2e-5)
     assert program.bytes > 0
     assert all(type(value) in (str, int, float, bool) for value in program.facts.values())
+    program.close()
+
+
+@pytest.mark.parametrize("name", sorted(set(BACKENDS) - ONE_MODEL))
+def test_timed_calls_of_other_words_are_held_against_what_is_predicted(name, bert, resources_of):
+    """The timed loop of a real program: refilled where it can be, fed anew where not."""
+    program, case = build(name, make_case(name), bert, resources_of(name)), make_case(name)
+    first, second = (make_batch(bert, (9, 4), 9, seed=seed) for seed in range(2))
+    call = timed_call(case, Built(program, 0), first, second)
+    feed, fetched, fetch = call.feed, [], program.fetch
+    program.fetch = lambda output: fetched.append(fetch(output)) or fetched[-1]
+    Local(call, CpuClock()).block(20, settle=False)
+    call.audit()
+    assert call.feeding == "other words in every call" and (call.feed is feed) == hasattr(program, "refill")
+    # Those that were looked at gave what transformers gives, turn by turn.
+    wanted = [eager_logits(bert, known.batch) for known in call.known]
+    assert len(fetched) in (3, 4)
+    for logits in fetched:
+        output = bert.outputs[0]
+        real = first.arrays["attention_mask"].astype(bool)
+        assert any(np.allclose(logits[output][real], true[output][real], atol=2e-5) for true in wanted)
     program.close()
 
 

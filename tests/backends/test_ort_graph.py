@@ -17,7 +17,11 @@ from tiny_models import eager_logits, make_batch, make_case
 from pytest_perfq import registry
 from pytest_perfq.backends._onnx import export, graphs, options, placement, session
 from pytest_perfq.backends._onnx.program import OrtProgram
+from pytest_perfq.contracts import Batch
 from pytest_perfq.errors import BuildError, ProgramError, UsageError
+from pytest_perfq.materials import Built
+from pytest_perfq.stopwatch import CpuClock, Local
+from pytest_perfq.timedcall import timed_call
 
 ORT = registry.load("backend", "ort")
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -29,6 +33,11 @@ def path(bert, tmp_path_factory):
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
     export.export(bert, 17, path)
     return path
+
+
+def copied(batch):
+    """Whose memory may be written to."""
+    return Batch({name: values.copy() for name, values in batch.arrays.items()}, batch.lengths)
 
 
 def recorded(bert, path):
@@ -118,6 +127,40 @@ def test_a_recorded_feed_gives_the_logits_of_the_session_without_a_graph(bert, p
     places = [value.data_ptr() for value in first.get_outputs()]
     assert [value.data_ptr() for value in program.run(feed).get_outputs()] == places
     assert program.facts["graph"] is True and feed.replayed is not None
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_feed_is_refilled_where_it_lies(bert, path, graph):
+    """As the timed loop does: other words in the buffers that a graph reads."""
+    first, second = make_batch(bert, (16, 5), 16), make_batch(bert, (16, 5), 16, seed=1)
+    assert not np.array_equal(first.arrays["input_ids"], second.arrays["input_ids"])
+    program = recorded(bert, path)
+    expected = [program.predict(one) for one in (first, second)]
+    feed = program.feed(copied(first))
+    if graph:
+        program.record(feed)
+    places = {name: value.data_ptr() for name, value in feed.values.items()}
+    for number in (1, 0):
+        program.refill(feed, (first, second)[number])
+        found = program.fetch(program.run(feed))
+        for name, wanted in expected[number].items():
+            np.testing.assert_allclose(found[name], wanted, atol=1e-5)
+    assert {name: value.data_ptr() for name, value in feed.values.items()} == places
+
+
+def test_a_recorded_program_is_timed_with_other_words_in_every_call(bert, path):
+    program, batches = recorded(bert, path), [make_batch(bert, (16, 16), 16, seed=number) for number in range(2)]
+    call = timed_call(make_case("ort"), Built(program, 0), *batches)
+    sessions, run = set(), program.run
+    call._run = lambda feed: sessions.add(id(feed.replayed[0])) or run(feed)
+    Local(call, CpuClock()).block(20, settle=False)
+    call.audit()
+    assert call.feeding == "other words in every call" and len(sessions) == 1
+    # Where the graph went on reading the words that it was recorded with, the audit says so.
+    program.refill = lambda feed, batch: None
+    Local(call, CpuClock()).block(20, settle=False)
+    with pytest.raises(ProgramError, match=r"gave other .*logits in its timed calls"):
+        call.audit()
 
 
 def test_the_session_of_one_shape_takes_no_other(bert, path):

@@ -76,6 +76,7 @@ def test_a_visit_has_its_sides_and_a_sleep_is_seen(bench):
         assert min(visit.case.durations_ns) >= 4_000_000  # sleep() promises at least its time
     assert np.median(found.durations_ns("original")) < 4_000_000
     assert found.peak_memory_bytes > 10 * 2**20 and found.facts["tokens"] == 8
+    assert found.facts["timed_words"] == "other words in every call"
     assert bench.measure(timed()).visits[0].original is None
 
 

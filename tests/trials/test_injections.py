@@ -46,6 +46,16 @@ def row(ids):
 def forward(ids):
     return list(POOL.map(row, ids))
 """
+BUFFERED = """\
+import time
+calls, buffer = [], {{}}
+def forward(ids):
+    calls.append(1)
+    if not ({kept}):
+        time.sleep(1e-3)
+        buffer["logits"] = [[float(row.sum()), 1.0] for row in ids]
+    return buffer["logits"]
+"""
 # Products large enough to be shared out.
 MULTIPLYING = """\
 import sys
@@ -113,6 +123,21 @@ def test_one_thread_fewer_is_found(project, command, few):
     # Four waits one after the other, and no longer two by two.
     assert (found["rule"], found["status"]) == ("slowdown", "regressed") and 0.6 < found["observed"] < 1.2
     assert found["note"].endswith("; not explained: programs of backend plume cannot be profiled")
+
+
+@pytest.mark.parametrize("kept", ["len(calls) > 5", "len(calls) > 5 and len(calls) % 3"])
+def test_an_output_buffer_that_goes_stale_in_the_timed_loop_is_found(project, command, few, kept):
+    """It was fast: it computed nothing, or only every third time."""
+    project.suite(f"{FEATHER}, batch_size=4")
+    project.write(layers=BUFFERED.format(kept="False"))
+    project.commit("each call writes its output")
+    project.write(layers=BUFFERED.format(kept=kept))
+    project.commit("later calls write nothing")
+    status, output, errors = command("ab", "HEAD~", "HEAD", "test_it.py", "--threads", 1, "--format", "json")
+    assert status == 1, output + errors
+    name, found = finding(output)
+    assert (found["rule"], found["status"]) == ("build", "fail")
+    assert f"{name} gave other logits in its timed calls than where its accuracy is measured: they differ by" in found["note"]
 
 
 def threads_help():

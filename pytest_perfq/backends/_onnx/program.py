@@ -62,6 +62,11 @@ class OrtProgram:
             values[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array, *self._place)
         return Fed(self._bound(self._session, values), values, batch.shape)
 
+    def refill(self, feed: Fed, batch: Batch) -> None:
+        """Into the same buffers, which a CUDA graph reads too; see contracts.Refilled."""
+        for name, value in feed.values.items():
+            value.update_inplace(np.ascontiguousarray(batch.arrays[name]))
+
     def record(self, feed: Fed) -> None:
         """See contracts.Recorded; of a program without graph=true nothing happens."""
         if self._plan.graph:
