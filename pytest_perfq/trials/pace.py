@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pytest_perfq import stopwatch
@@ -55,14 +56,50 @@ class Pace:
 
     def used(self, share: float = 1.0) -> bool:
         """Whether this share of the time given is used up."""
-        return self.budget_s is not None and self.clock() - self._started >= share * self.budget_s
+        return self.budget_s is not None and self.spent_s >= share * self.budget_s
 
-    def left_s(self, visits: int, starts: int) -> float | None:
-        """Seconds for so many more visits, `starts` of them the first of their workers; None before there was any."""
+    def needed_s(self, visits: int, starts: int) -> float | None:
+        """Seconds that so many more visits take, `starts` of them the first of their workers; None before there was any."""
         if not self._firsts:
             return None
         # Of typical visits: the very first one may train a model.
         first = stats.median(self._firsts)
         other = stats.median(self._others) if self._others else first
-        left = first * min(starts, visits) + other * max(0, visits - starts)
-        return left if self.budget_s is None else min(left, max(0.0, self.budget_s - (self.clock() - self._started)))
+        return first * min(starts, visits) + other * max(0, visits - starts)
+
+    def left_s(self, visits: int, starts: int) -> float | None:
+        """The same, or what is left of the time given where that is less."""
+        needed = self.needed_s(visits, starts)
+        if needed is None or self.budget_s is None:
+            return needed
+        return min(needed, max(0.0, self.budget_s - self.spent_s))
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds since the run began."""
+        return self.clock() - self._started
+
+
+@dataclass(slots=True)
+class Allowance:
+    """A time that several stages of measuring share. given_s: None for as long as they take. clock: seconds."""
+
+    given_s: float | None
+    clock: Callable[[], float]
+    _spent: float = 0.0
+
+    def share_s(self, followed: bool) -> float | None:
+        """What the next stage may take: all that is left, or half of it where another follows. None without a bound."""
+        if self.given_s is None:
+            return None
+        left = max(0.0, self.given_s - self._spent)
+        return left / 2.0 if followed else left
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """A stage is measured; what lies between two, such as building a revision, is not counted."""
+        begun = self.clock()
+        try:
+            yield
+        finally:
+            self._spent += self.clock() - begun

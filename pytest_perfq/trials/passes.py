@@ -42,8 +42,9 @@ T = TypeVar("T", bound=Opened)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where a run of trials stands, for whoever shows progress. stage: 'accuracy', 'screen', 'confirm' or 'explain'. number: of
-    the pass. done, total: cases of the pass. left_s: estimated, None at first."""
+    """Where a run of trials stands, for whoever shows progress. stage: 'accuracy', 'screen', 'confirm' or 'explain', or the
+    pass itself where passes are all there is. number: of the pass, 0 where that says nothing more. done, total: cases of the
+    pass. suspects: known so far. left_s: estimated, None at first."""
 
     stage: str
     number: int
@@ -138,12 +139,13 @@ class Passes(Generic[T]):
             if stage == "screen" and self._hurried(needed):
                 return
             self.number += 1
+            suspects = len(self._nominated() if stage == "screen" else self.suspects)
             waiting = [one for one in self.entries if one.name in needed]
             groups = list(by_model(waiting))
             self._due, self._starts = sum(needed.values()), len(groups) * max(needed.values())
             done = 0
             for group in groups:
-                self._group(group, stage, done, len(waiting))
+                self._group(group, stage, done, len(waiting), suspects)
                 done += len(group)
             if self.number == 2:
                 self._warn(stage)
@@ -156,7 +158,7 @@ class Passes(Generic[T]):
         self.say(f"half of the time is used: {len(needed)} undecided cases are left so, and the suspects are confirmed")
         return True
 
-    def _group(self, group: Sequence[Entry], stage: Stage, before: int, total: int) -> None:
+    def _group(self, group: Sequence[Entry], stage: Stage, before: int, total: int, suspects: int) -> None:
         """One pass over the entries of one model. Where a worker is lost the case is tried once more, in fresh ones."""
         waiting = list(group)
         while waiting and self._in_time():
@@ -166,7 +168,7 @@ class Passes(Generic[T]):
                     while waiting and self._in_time():
                         entry, done = waiting[0], before + len(group) - len(waiting)
                         left = self._pace.left_s(self._due, self._starts)
-                        self.watch(Moment(stage, self.number, done, total, len(self.suspects), entry.name, left))
+                        self.watch(Moment(stage, self.number, done, total, suspects, entry.name, left))
                         self._visit(pair, entry, stage, self._pace.start_s / len(group))
                         waiting.pop(0)
                         self._pace.took(self.clock() - begun, first)

@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_perfq import stopwatch
-from pytest_perfq.trials.pace import LONGEST, SIDE_S, VISIT_S, Pace, visit_plan
+from pytest_perfq.trials.pace import LONGEST, SIDE_S, VISIT_S, Allowance, Pace, visit_plan
 
 
 def test_a_visit_grows_with_its_share_of_a_start():
@@ -27,3 +27,29 @@ def test_a_start_is_what_first_visits_take_more():
     for seconds, first in ((1.0, False), (13.0, True), (1.5, False), (13.0, True), (1.0, False)):
         pace.took(seconds, first)
     assert pace.start_s == pytest.approx(12.0)
+
+
+def test_what_is_needed_knows_no_bound_and_what_is_left_does():
+    now = [0.0]
+    pace = Pace(lambda: now[0], 30.0)
+    assert pace.needed_s(3, 1) is None and pace.left_s(3, 1) is None
+    pace.took(10.0, True)
+    pace.took(2.0, False)
+    now[0] = 12.0
+    assert pace.needed_s(7, 2) == 30.0 and pace.left_s(7, 2) == 18.0 == 30.0 - pace.spent_s
+    assert pace.left_s(2, 0) == 4.0
+
+
+def test_stages_share_an_allowance_and_what_lies_between_is_not_counted():
+    now = [0.0]
+    allowance = Allowance(100.0, lambda: now[0])
+    assert (allowance.share_s(followed=True), allowance.share_s(followed=False)) == (50.0, 100.0)
+    with allowance.spending():
+        now[0] += 30.0
+    now[0] += 1000.0
+    assert (allowance.share_s(followed=True), allowance.share_s(followed=False)) == (35.0, 70.0)
+    with pytest.raises(KeyboardInterrupt), allowance.spending():
+        now[0] += 80.0
+        raise KeyboardInterrupt
+    assert allowance.share_s(followed=False) == 0.0
+    assert Allowance(None, lambda: now[0]).share_s(followed=True) is None

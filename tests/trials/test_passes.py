@@ -158,3 +158,17 @@ def test_undecided_cases_wait_while_suspects_are_heard():
     assert len(found[0].confirm) > 0 and scheduler.suspects == [found[0].name]
     note = conclusions.verdict(found[1], standings[found[1].name], RULES, None).findings[0].note
     assert "the confirmation of suspects came first, while it was screened" in note
+
+
+def test_suspects_of_the_screen_are_shown_as_soon_as_they_are_known():
+    """One is known at the first look, and the others are visited on."""
+    found, moments = entries(2), []
+
+    class Restless(Script):
+        def act(self, what, name, side):
+            number = sum(one == found[1].name for _, one, _ in self.log)
+            self.slower = {found[0].name: 0.3, found[1].name: (0.0, -0.2, 0.2)[number % 3]}
+
+    run(Restless(sd=0.001, start_s=0.0), found, watch=moments.append)
+    seen = [(one.number, one.suspects) for one in moments if one.stage == "screen"]
+    assert seen == [(1, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 0), (4, 1), (5, 1), (6, 1)]
