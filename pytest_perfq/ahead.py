@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_perfq import collecting, suite
+from pytest_perfq import collecting, device, suite
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.report.passing import Passing
 from pytest_perfq.trials.ahead import Ahead
 from pytest_perfq.trials.beforehand import Beforehand
+from pytest_perfq.trials.calibrated import Calibrated
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.sides import collect
 
@@ -40,6 +41,10 @@ def measure(session: pytest.Session, settings: Settings, passing: Passing, keep:
     timed = [one for one in items if one.case.kind == "latency" and target.unmeasured(one.case) is None]
     done = _done(settings)
     timed = [one for one in timed if one.nodeid not in done or len(done[one.nodeid].visits) < settings.passes]
+    # Their items refuse them, whatever would be measured.
+    threads = settings.threads or device.available_threads()
+    calibrated = Calibrated(settings.store, lambda on: device.fingerprint(on, threads, l2=settings.l2).key)
+    timed = [one for one in timed if one.case.test is not None or calibrated.too_fine(one.case, one.limits) is None]
     if not timed:
         return None
     begun = {one.case.id: done[one.nodeid] for one in timed if one.nodeid in done}

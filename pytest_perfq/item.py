@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from pytest_perfq.core.verdict import Verdict
     from pytest_perfq.runner import Workbench
     from pytest_perfq.settings import Settings
-    from pytest_perfq.store import Calibration, Record
+    from pytest_perfq.store import Record
     from pytest_perfq.target import Target
     from pytest_perfq.trials.ahead import Ahead
+    from pytest_perfq.trials.calibrated import Calibrated
 
 
 # Examples shown with their text under a failed verdict; the store has the ids of all.
@@ -60,7 +61,7 @@ class Gate:
         self._workbench: Workbench | None = None
         self._baseline: Baseline | None = None
         self._done: dict[str, Record] | None = None
-        self._calibrated: dict[str, Calibration] | None = None
+        self._calibrated: Calibrated | None = None
         self._said: dict[str, str] = {}  # a mistake's sentence -> the first case that it was told of
 
     def judge(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any], nodeid: str) -> Outcome:
@@ -168,22 +169,11 @@ class Gate:
 
     def _too_fine(self, case: Case, limits: tuple[Limit, ...]) -> str | None:
         """Why a promised slow-down is finer than what was found to be visible here; None where it is not, or nobody looked."""
-        promised = min((limit.value for limit in limits if limit.rule == "max_slowdown"), default=None)
-        if promised is None or case.kind != "latency":
-            return None
         if self._calibrated is None:
-            from pytest_perfq.store import Store, state
+            from pytest_perfq.trials.calibrated import Calibrated
 
-            self._calibrated = {}
-            if state(self.settings.store).exists:
-                with Store.open(self.settings.store, readonly=True) as store:
-                    self._calibrated = store.calibrations(self.workbench.fingerprint(case.device).key)
-        found = self._calibrated.get(case.id)
-        if found is None:
-            return None
-        from pytest_perfq.report.seen import too_fine
-
-        return too_fine(promised, found.deviation)
+            self._calibrated = Calibrated(self.settings.store, lambda on: self.workbench.fingerprint(on).key)
+        return self._calibrated.too_fine(case, limits)
 
     def _resumed(self, nodeid: str) -> Record | None:
         """What the run that is resumed has of an item; None of one that it lacks, or lacks passes of."""
