@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pytest_perfq.core.rules import RULES
+from pytest_perfq.core.rules import RULES, Rules
 from pytest_perfq.core.visible import expected_suspects, power, visible
 
 SURE = 0.9
@@ -23,6 +23,18 @@ def caught(deviation: float, suspects: int = 1) -> str:
         f"+{half:.1%} with {power(half, deviation, suspects):.0%}" if half > RULES.floor else f"none up to +{RULES.floor:.1%}"
     )
     return f"a +{seen:.1%} slow-down of this case is caught with {SURE:.0%}, {less}"
+
+
+def too_noisy(deviation: float, rules: Rules = RULES) -> str | None:
+    """That hardly anything can be decided here; None where it can."""
+    least = visible(deviation, rules.power, rules=rules)
+    if least <= rules.effect:
+        return None
+    many = f"under {least:.0%}" if math.isfinite(least) else "of any size"
+    return (
+        f"this machine is noisy: visits differ by {deviation:.1%}, so that slow-downs {many} will mostly stay undecided; free "
+        "it of other work, or use another"
+    )
 
 
 def too_fine(promise: float, deviation: float) -> str | None:

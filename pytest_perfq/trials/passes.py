@@ -7,7 +7,6 @@ is core.stages' to say; this only measures. A stopped run keeps every visit it m
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,11 +22,11 @@ from pytest_perfq.core.promises import rounds_wanted
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.stages import Standing
 from pytest_perfq.core.trial import Side, Stage, TrialVisit
-from pytest_perfq.core.visible import visible
 from pytest_perfq.device.conditions import watched
 from pytest_perfq.device.lock import device_lock
 from pytest_perfq.device.sampler import Sampler
 from pytest_perfq.errors import TrialError
+from pytest_perfq.report.seen import too_noisy
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Opened, Refused
 from pytest_perfq.trials.pace import Pace, visit_plan
@@ -35,6 +34,9 @@ from pytest_perfq.trials.pace import Pace, visit_plan
 # Of a time that is given the screen takes at most this share where it has suspects, once every case had its first look:
 # undecided cases may wait, an accused one must be heard.
 SCREEN_SHARE = 0.5
+# Where a pass takes minutes, so many cases are visited twice before all others, in fresh workers each time: how far visits
+# differ is then known in the first minute.
+SCOUTS, MANY = 8, 24
 STOPPED, LATE = "Ctrl-C stopped the run", "the time given was used up"
 
 T = TypeVar("T", bound=Opened)
@@ -80,6 +82,8 @@ class Passes(Generic[T]):
     _places: dict[str, int] = field(init=False)
     _due: int = 0
     _starts: int = 0
+    _decided: dict[Stage, dict[str, Standing]] = field(default_factory=dict)
+    _warned: bool = False
 
     def run(self) -> dict[str, Standing]:
         """Where every entry stands in the end, by name; those without a visit have none. Raises TrialError for workers that
@@ -117,9 +121,14 @@ class Passes(Generic[T]):
         visits = {one.name: one.screen if stage == "screen" else one.confirm for one in self.entries}
         values = {name: [visit.log_ratio for visit in found] for name, found in visits.items() if found}
         effects = {one.name: one.effect for one in self.entries if one.effect is not None}
+        # A case that lags by a spoilt visit changes what the others lean on: what was decided once stays.
+        decided = self._decided.get(stage)
         if stage == "screen":
-            return stages.screen(values, self.rules, effects=effects)
-        return stages.confirm(values, max(1, len(self.suspects)), self.rules, effects=effects)
+            found = stages.screen(values, self.rules, effects, decided)
+        else:
+            found = stages.confirm(values, max(1, len(self.suspects)), self.rules, effects, decided)
+        self._decided[stage] = found
+        return found
 
     def _nominated(self) -> list[str]:
         return [name for name, one in self._standings("screen").items() if one.status == "suspect"]
@@ -143,10 +152,16 @@ class Passes(Generic[T]):
             waiting = [one for one in self.entries if one.name in needed]
             groups = list(by_model(waiting))
             self._due, self._starts = sum(needed.values()), len(groups) * max(needed.values())
-            done = 0
-            for group in groups:
-                self._group(group, stage, done, len(waiting), suspects)
+            scouting = self.number == 1 and len(waiting) >= MANY
+            if scouting:
+                scouts, groups[0] = groups[0][:SCOUTS], groups[0][SCOUTS:]
+                groups = [scouts, scouts, *groups]
+            done, total = 0, sum(map(len, groups))
+            for place, group in enumerate(groups):
+                self._group([one for one in group if not one.over], stage, done, total, suspects)
                 done += len(group)
+                if scouting and place == 1:
+                    self._warn(stage)
             if self.number == 2:
                 self._warn(stage)
 
@@ -220,19 +235,13 @@ class Passes(Generic[T]):
         return self.ended is None
 
     def _warn(self, stage: Stage) -> None:
-        """As soon as visits show how far they differ: whether anything can be decided here at all."""
+        """As soon as visits show how far they differ: whether anything can be decided here at all. Once is enough."""
         found = [one.screen if stage == "screen" else one.confirm for one in self.entries]
-        values = {str(number): [visit.log_ratio for visit in visits] for number, visits in enumerate(found)}
-        deviation = stages.pooled_sd(values)
-        if deviation is None:
-            return
-        least = visible(deviation, self.rules.power, rules=self.rules)
-        if least > self.rules.effect:
-            many = f"under {least:.0%}" if math.isfinite(least) else "of any size"
-            self.say(
-                f"this machine is noisy: visits differ by {deviation:.1%}, so that slow-downs {many} will mostly stay "
-                "undecided; free it of other work, or use another"
-            )
+        deviation = stages.pooled_sd({str(number): [one.log_ratio for one in visits] for number, visits in enumerate(found)})
+        told = None if deviation is None or self._warned else too_noisy(deviation, self.rules)
+        if told is not None:
+            self._warned = True
+            self.say(told)
 
 
 def by_model(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_perfq.core.rules import RULES
 from pytest_perfq.core.visible import expected_suspects, power, visible
-from pytest_perfq.report.seen import caught, range_seen, too_fine
+from pytest_perfq.report.seen import caught, range_seen, too_fine, too_noisy
 
 
 @pytest.mark.parametrize("sd", [0.012, 0.023, 0.04])
@@ -45,3 +45,14 @@ def test_the_range_of_a_run_is_that_of_its_quietest_and_its_noisiest_case():
         f"side by side, slow-downs of +{least:.1%} to +{most:.1%} are caught with 90% here (all cases calibrated)"
     )
     assert range_seen([0.03, 3.0], 9).endswith(" to none are caught with 90% here (2 of 9 timed cases calibrated)")
+
+
+def test_a_machine_is_too_noisy_where_what_it_sees_is_more_than_what_matters():
+    """Over the effect that makes a slow-down matter, 5 %, with four in five."""
+    assert too_noisy(0.01) is None and visible(0.01, RULES.power) < RULES.effect
+    least = visible(0.06, RULES.power)
+    assert least > RULES.effect and too_noisy(0.06) == (
+        f"this machine is noisy: visits differ by 6.0%, so that slow-downs under {least:.0%} will mostly stay undecided; free "
+        "it of other work, or use another"
+    )
+    assert "so that slow-downs of any size will mostly stay undecided" in too_noisy(3.0)
