@@ -50,7 +50,8 @@ def attach(path: Path, what: str) -> None:
 
 
 def select_isa(wanted: str) -> str:
-    """Chooses 'avx2', 'portable' or 'auto' for all calls from here on; returns what the kernels run on."""
+    """Chooses a set of isas.known(), or by 'auto' the best, for all calls from here on; returns what the kernels run on. Raises
+    RuntimeError for one that the library lacks or this processor does not run."""
     return str(_perfq.select_isa(wanted))
 
 

@@ -84,6 +84,15 @@ Tensor pack_weight_int8(const Tensor& weight, std::string bits) {
   return packed;
 }
 
+// What a byte of x may be: a larger one would saturate the sums that check_weights keeps whole.
+void check_levels(const char* op, const Input<uint8_t>& rows, const std::string& bits, int32_t levels) {
+  if (levels == 255) return;
+  const uint8_t* x = rows.data();
+  uint8_t largest = 0;
+  for (int64_t at = 0; at < rows.count(); ++at) largest = std::max(largest, x[at]);
+  if (largest > levels) refuse(op, "a value of x is ", largest, "; ", bits, " takes 0 to ", levels);
+}
+
 Tensor linear_int8(const Tensor& x, const Tensor& weight, const Tensor& weight_scale, const Tensor& weight_sum,
                    const std::optional<Tensor>& bias, const std::optional<Tensor>& input_scale,
                    const std::optional<Tensor>& input_zero, const std::optional<Tensor>& output_scale,
@@ -116,6 +125,7 @@ Tensor linear_int8(const Tensor& x, const Tensor& weight, const Tensor& weight_s
   }
   if (output_scale.has_value() != output_zero.has_value()) refuse(op, "output_scale and output_zero go together");
   const int32_t levels = call.bits == Bits::kW8A8 ? 255 : 127;
+  if (rows8) check_levels(op, *rows8, bits, levels);
   Quantized in_as{}, out_as{};
   if (input_scale) {
     in_as = quantized_as(op, "the input", *input_scale, *input_zero, levels);

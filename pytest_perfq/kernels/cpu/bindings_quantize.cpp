@@ -2,14 +2,32 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
 #include "bindings.h"
 
 namespace perfq {
 namespace {
 
+// A uint8 has no place for NaN or infinity: quantized, a broken model would look like one that is not.
+void check_finite(const char* op, const Input<float>& rows) {
+  const float* x = rows.data();
+  constexpr uint32_t kExponent = 0x7F800000u;  // all bits set in what is not finite
+  uint32_t largest = 0;
+  for (int64_t at = 0; at < rows.count(); ++at) largest = std::max(largest, std::bit_cast<uint32_t>(x[at]) & kExponent);
+  if (largest < kExponent) return;
+  int64_t at = 0;
+  while (std::isfinite(x[at])) ++at;
+  const char* name = std::isnan(x[at]) ? "nan" : x[at] > 0 ? "inf" : "-inf";
+  refuse(op, "x is ", name, " at row ", at / rows.size(1), ", column ", at % rows.size(1), "; uint8 holds finite numbers only");
+}
+
 Tensor quantize(const Tensor& x, const Tensor& scale, const Tensor& zero, int64_t levels) {
   const char* op = "quantize";
   const Input<float> rows(op, "x", x, 2);
+  check_finite(op, rows);
   Tensor q = make({rows.size(0), rows.size(1)}, ScalarType::Byte);
   Rows call{};
   call.x = rows.data(), call.q = data_of<uint8_t>(q), call.count = rows.count();

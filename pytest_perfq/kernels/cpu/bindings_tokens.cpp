@@ -15,6 +15,7 @@ std::tuple<Tensor, Tensor> pack_tokens(const Tensor& mask, int64_t tokens) {
   const int64_t batch = given.size(0), seq = given.size(1);
   if (batch > kMostSequences) refuse(op, "the batch has ", batch, " rows; at most ", kMostSequences, " are run at once");
   if (seq > kMostPositions) refuse(op, "the batch is ", seq, " tokens wide; at most ", kMostPositions, " are run");
+  if (tokens < 0) refuse(op, "tokens is ", tokens, "; it cannot be negative");
   Tensor cu_seqlens = make({batch + 1}, ScalarType::Int), index = make({tokens}, ScalarType::Int);
   int32_t* starts = data_of<int32_t>(cu_seqlens);
   int32_t* places = data_of<int32_t>(index);

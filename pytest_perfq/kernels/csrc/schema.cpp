@@ -37,7 +37,8 @@ PERFQ_LIBRARY(PERFQ_OPS, m) {
       "layer(Tensor x, Tensor cu_seqlens, Tensor[] packed, Tensor[] scales, Tensor[] sums, Tensor[] biases, Tensor[] norms, "
       "int heads, float scale, float attention_eps, float output_eps, str bits, str activation) -> Tensor");
 
-  // INT8. A uint8 tensor holds round(x / scale) + zero, within 0..255 (a8) or 0..127 (a7); weights are symmetric.
+  // INT8. A uint8 tensor holds round(x / scale) + zero, within 0..255 (a8) or 0..127 (a7), and linear_int8 refuses a larger one;
+  // weights are symmetric.
   // weight [N, K] int8 -> the layout `linear_int8` reads for these bits, flat.
   m.def("pack_weight_int8(Tensor weight, str bits) -> Tensor");
   // x [T, K]: float (quantized here: by input_scale [1] and input_zero [1] int32, or a row at a time without them) or
@@ -54,7 +55,7 @@ PERFQ_LIBRARY(PERFQ_OPS, m) {
   m.def(
       "varlen_attention_int8(Tensor qkv, Tensor cu_seqlens, int heads, float scale, Tensor[] scales, Tensor[] zeros, "
       "int levels) -> Tensor");
-  // x [T, H] float -> uint8 by scale [1] and zero [1] int32; and back.
+  // x [T, H] float -> uint8 by scale [1] and zero [1] int32; and back. A CPU refuses an x that is not finite.
   m.def("quantize(Tensor x, Tensor scale, Tensor zero, int levels) -> Tensor");
   m.def("dequantize(Tensor x, Tensor scale, Tensor zero) -> Tensor");
 
@@ -85,6 +86,7 @@ PERFQ_LIBRARY(PERFQ_OPS, m) {
   // most [K] float32 becomes the larger of itself and the largest magnitude of each column of x [T, K].
   m.def("absmax(Tensor(a!) most, Tensor x) -> ()");
 
-  // What the kernels run on: "avx2" or "portable"; the argument chooses one from here on, "auto" the best there is.
+  // What the kernels run on, by the names of isas.py ("portable", "avx2" ...); the argument chooses one of those that the library
+  // has and the processor runs from here on, "auto" the best of them.
   m.def("select_isa(str wanted) -> str");
 }

@@ -42,6 +42,7 @@ inline const char* type_name(ScalarType type) {
     case ScalarType::Double: return "float64";
     case ScalarType::Half: return "float16";
     case ScalarType::BFloat16: return "bfloat16";
+    case ScalarType::Bool: return "bool";
     default: return "another type";
   }
 }
