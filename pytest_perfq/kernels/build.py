@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from pytest_perfq.kernels.toolchain import TORCH_OLDEST, compiler, compiler_vers
 SOURCES = Path(__file__).parent
 FOLDERS = ("csrc", "cpu")
 LIBRARY = "perfq_kernels.so"
+MODULE = "pytest_perfq.kernels.build"  # its own name, which it does not have where it is run
 PER_ISA = "namespace PERFQ_ISA"
 COMMON = (
     *("-std=c++20", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"),
@@ -141,9 +142,19 @@ def _call(command: list[str], made_from: Recipe, what: str) -> None:
         )
 
 
+def main(words: Sequence[str]) -> str:
+    """What the command says once it has built into the cache that it names. Raises KernelsUnavailable."""
+    if len(words) != 1:
+        raise KernelsUnavailable(
+            f"building ahead takes one folder, the cache in use, and was given {len(words)}: "
+            f"python -m {MODULE} FOLDER; perfq doctor names the folder"
+        )
+    path = library(Path(words[0]), print, recipe(sanitize=os.environ.get("PERFQ_KERNELS_SANITIZE") == "1"))
+    return f"the native kernels are in {path}"
+
+
 if __name__ == "__main__":
     try:
-        built = library(Path(sys.argv[1]), print, recipe(sanitize=os.environ.get("PERFQ_KERNELS_SANITIZE") == "1"))
+        print(main(sys.argv[1:]))
     except KernelsUnavailable as error:
         sys.exit(str(error))
-    print(f"the native kernels are in {built}")

@@ -2,6 +2,7 @@
 
 import json
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 from making import latency
@@ -157,22 +158,63 @@ def test_the_kernels_say_what_they_run_and_what_they_leave_unused(tmp_path):
         assert found["isas"] == isas and found["unused"] == unused
     here = {"problem": None, "compiler": "g++ 12", "library": "x"}
     lines = kernels.described(kernels.facts(tmp_path, none) | here)
-    assert lines["instruction set"] == "portable: without AVX2 and FMA, so they are slow"
-    assert lines["library"].startswith("not built yet")
+    assert lines["instruction set"] == "portable: slow, since this CPU lacks avx2 and fma"
+    lines = kernels.described(kernels.facts(tmp_path, frozenset({"avx2"})) | here)
+    assert lines["instruction set"] == "portable: slow, since this CPU lacks fma"
     lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "amx_int8"}) | here)
     assert lines["instruction set"] == "avx512vnni (and avx2, portable)"
+    assert lines["other sets"] == "avx512bf16: this CPU lacks avx512_bf16; avxvnni: this CPU lacks avx_vnni"
     assert lines["not used yet"] == "amx_int8, which this processor has"
     assert lines["precisions"] == "fp32; int8 as w8a8, w8a7 and w7a7; no bf16, which takes avx512_bf16"
     lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "avx512_bf16"}) | here)
     assert lines["precisions"] == "fp32; int8 as w8a8, w8a7 and w7a7; bf16"
+    assert lines["other sets"] == "avxvnni: this CPU lacks avx_vnni"
+    lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "avx512_bf16", "avx_vnni"}) | here)
+    assert lines["other sets"] == "none"
 
 
 def test_the_kernels_say_what_was_left_out_by_choice(tmp_path, monkeypatch):
+    alder_lake, here = frozenset({"avx2", "fma", "avx_vnni"}), {"problem": None, "compiler": "g++ 12", "library": "x"}
+    genoa = alder_lake | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"}
+    wide = (
+        "avx512bf16: this CPU lacks avx512_bf16, avx512_vnni, avx512bw, avx512dq, avx512f, avx512vl; avx512vnni: this CPU lacks"
+    )
     monkeypatch.setenv("PERFQ_KERNELS_ISAS", "portable")
-    found = kernels.facts(tmp_path, frozenset({"avx2", "fma", "avx_vnni"}))
-    assert found["isas"] == ["portable"] and found["unused"] == ["avx2", "avx_vnni"]
+    found = kernels.facts(tmp_path, alder_lake)
+    assert found["isas"] == ["portable"] and found["left_out"] == ["avxvnni", "avx2"] and found["unused"] == []
+    lines = kernels.described(found | here)
+    assert (
+        lines["instruction set"] == "portable: slow, since PERFQ_KERNELS_ISAS leaves avxvnni out"
+        and "not used yet" not in lines
+    )
+    assert lines["other sets"].startswith(
+        f"avxvnni: left out by PERFQ_KERNELS_ISAS; avx2: left out by PERFQ_KERNELS_ISAS; {wide}"
+    )
+    monkeypatch.setenv("PERFQ_KERNELS_ISAS", "avx2,avx512vnni")
+    lines = kernels.described(kernels.facts(tmp_path, genoa) | here)
+    assert lines["instruction set"] == "avx512vnni (and avx2, portable)"
+    assert lines["other sets"] == "avx512bf16: left out by PERFQ_KERNELS_ISAS; avxvnni: left out by PERFQ_KERNELS_ISAS"
+    assert lines["precisions"].endswith("no bf16, which PERFQ_KERNELS_ISAS leaves out")
+    monkeypatch.setenv("PERFQ_KERNELS_ISAS", "all")
+    lines = kernels.described(kernels.facts(tmp_path, alder_lake) | here)
+    assert lines["instruction set"] == "avxvnni (and avx2, portable)" and lines["other sets"].startswith(wide)
     monkeypatch.setenv("PERFQ_KERNELS_ISAS", "sse9")
     assert "names the instruction set 'sse9'" in kernels.facts(tmp_path)["problem"]
+
+
+def test_the_command_that_builds_ahead_is_that_of_the_cache_in_use(command, known, tmp_path, monkeypatch):
+    """What it names is what would be looked for: a library built there is found."""
+    monkeypatch.setattr("pytest_perfq.kernels.cuda_toolkit.torch_cuda", lambda: None)
+    for words, cache in (((), tmp_path / "cache"), (("--cache", "of mine"), "'of mine'")):
+        text = flowing(command("doctor", *words)[1])
+        assert f"not built yet: at first use, or ahead by `python -m pytest_perfq.kernels.build {cache}`" in text
+        assert f"CUDA library not built yet: ahead by `python -m pytest_perfq.kernels.build_cuda {cache}`" in text
+    found = kernels.facts(tmp_path / "cache")
+    library = Path(found["library"])
+    assert not found["built"] and library.parents[2] == tmp_path / "cache"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    assert kernels.facts(tmp_path / "cache")["built"] and not kernels.facts(tmp_path / "another")["built"]
 
 
 def test_the_kernels_say_what_cuda_lacks_here(tmp_path, monkeypatch):
@@ -188,7 +230,7 @@ def test_the_kernels_say_what_cuda_lacks_here(tmp_path, monkeypatch):
     )
     assert lines["missing for CUDA"] == f"no GPU; this torch is a CPU build; {no_nvcc}" and lines["nvcc"] == "none"
     assert lines["devices"] == "cpu; the CUDA half compiles, and has not run on a GPU yet"
-    assert lines["CUDA library"] == "not built yet: ahead by make kernels-cuda"
+    assert lines["CUDA library"] == f"not built yet: ahead by `python -m pytest_perfq.kernels.build_cuda {tmp_path}`"
 
 
 def test_without_a_compiler_the_kernels_say_so(command, known, monkeypatch):

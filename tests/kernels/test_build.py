@@ -289,3 +289,11 @@ def test_the_module_builds_ahead(tmp_path):
     assert done.returncode == 1 and done.stderr.strip() == (
         "the native kernels need a C++20 compiler, and CXX names 'no-such-compiler', which is not there; install it or change CXX"
     )
+
+
+def test_building_ahead_without_a_folder_names_the_command():
+    done = subprocess.run([sys.executable, "-m", "pytest_perfq.kernels.build"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.strip() == (
+        "building ahead takes one folder, the cache in use, and was given 0: python -m pytest_perfq.kernels.build FOLDER; "
+        "perfq doctor names the folder"
+    )
