@@ -38,6 +38,22 @@ def test_the_stack_names_versions_and_the_revision():
     assert stack["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
+def test_native_kernels_that_are_held_back_are_another_stack(monkeypatch):
+    """What a case named `native` runs on is compared: a baseline of the best set is of other software than a run without it."""
+    from pytest_perfq.core.slowdown import named, stack_differences
+
+    monkeypatch.setattr("pytest_perfq.kernels.isas.cpu_flags", lambda: frozenset({"avx2", "fma"}))
+    monkeypatch.setattr("pytest_perfq.kernels.isas.platform.machine", lambda: "x86_64")
+    found = {}
+    for chosen in ("", "all", "avx2", "portable"):
+        monkeypatch.setenv("PERFQ_KERNELS_ISAS", chosen)
+        found[chosen] = device.fingerprint("cpu", 1)
+    assert "native_isa" not in found[""].stack and found[""].stack == found["all"].stack == found["avx2"].stack
+    differences = stack_differences(found["portable"], found[""])
+    assert named(differences) == "native_isa is 'portable, by PERFQ_KERNELS_ISAS' here and None in the baseline"
+    assert found["portable"].identity == found[""].identity
+
+
 def _git(folder, *words):
     return subprocess.run(("git", *words), cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 

@@ -17,6 +17,7 @@ from typing import Any
 from pytest_perfq import __version__
 from pytest_perfq.core.fingerprint import Fact, Fingerprint
 from pytest_perfq.device import cpu, gpu
+from pytest_perfq.kernels import isas
 
 # Distributions whose version changes what is measured; onnxruntime has two names.
 PACKAGES = ("torch", "transformers", "onnxruntime", "onnxruntime-gpu", "onnx", "numpy", "optimum", "tokenizers", "triton")
@@ -25,7 +26,7 @@ PACKAGES = ("torch", "transformers", "onnxruntime", "onnxruntime-gpu", "onnx", "
 def fingerprint(device: str, threads: int, library: Any | None = None, *, l2: str = "warm") -> Fingerprint:
     """What a measurement on 'cpu' or 'cuda' with `threads` was made on. library: stands for pynvml in tests. l2: whether the L2
     of a GPU was 'warm' or 'cold' when a call began; part of the identity, so that one is never held against the other."""
-    identity, stack, volatile = dict(_identity(threads)), dict(_stack()), _volatile()
+    identity, stack, volatile = dict(_identity(threads)), dict(_stack()) | _isas(), _volatile()
     if device == "cuda":
         identity |= {**gpu.identity(library), "gpu_l2": l2}
         stack["driver"] = gpu.driver(library)
@@ -58,6 +59,13 @@ def _stack() -> dict[str, Fact]:
             continue
     facts["os"] = f"{platform.system()} {platform.release()}"
     return facts | torch_facts() | git_facts()
+
+
+def _isas() -> dict[str, Fact]:
+    """The native kernels' set of instructions, where a variable holds them back from this processor's best: a case named
+    `native` is another program then. Else nothing, since the processor itself stands in the identity."""
+    best = isas.held_back()
+    return {} if best is None else {"native_isa": f"{best}, by {isas.CHOICE}"}
 
 
 def torch_facts() -> dict[str, Fact]:

@@ -69,6 +69,18 @@ def compiled(flags: frozenset[str] | None = None) -> dict[str, tuple[str, ...]]:
     return {name: isa.flags for name, isa in sets.items() if name in wanted or name in PORTABLE}
 
 
+def held_back(flags: frozenset[str] | None = None) -> str | None:
+    """What runs instead of the best set of this processor, where CHOICE leaves that out; None where it does not, or names what
+    cannot be compiled. flags: of another processor, for tests."""
+    flags = cpu_flags() if flags is None else flags
+    try:
+        kept = compiled(flags)
+    except KernelsUnavailable:
+        return None
+    best = [name for name in runnable(flags) if name in kept][-1]
+    return None if best == runnable(flags)[-1] else best
+
+
 @cache
 def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
     """Instruction set flags of the first CPU as Linux names them, without those whose registers it does not keep; empty where

@@ -45,6 +45,20 @@ def test_what_a_processor_runs_is_what_is_compiled_for_it(flags, monkeypatch):
 
 
 @needs_x86
+@pytest.mark.parametrize(
+    ("flags", "chosen", "runs"),
+    [
+        (HASWELL, "", None), (HASWELL, "all", None), (HASWELL, "avx2", None), (HASWELL, "portable", "portable"),
+        (HASWELL, "avx512vnni", "portable"), (SAPPHIRE_RAPIDS, "avx2,avx512vnni", "avx512vnni"), (PLAIN, "portable", None),
+        (SAPPHIRE_RAPIDS, "sse9", None),
+    ],
+)  # fmt: skip
+def test_a_processor_that_is_held_back_is_told_of(flags, chosen, runs, monkeypatch):
+    monkeypatch.setenv(isas.CHOICE, chosen)
+    assert isas.held_back(flags) == runs
+
+
+@needs_x86
 def test_a_processor_that_does_not_tell_its_flags_gets_all(monkeypatch):
     monkeypatch.delenv(isas.CHOICE, raising=False)
     assert isas.runnable(frozenset()) == list(isas.compiled(frozenset())) == list(isas.X86)
