@@ -46,16 +46,19 @@ class Layout(NamedTuple):
 
 
 def feed(arrays: Mapping[str, np.ndarray[Any, Any]], lengths: tuple[int, ...], typed: bool) -> Feed:
-    """The feed of host arrays [B, S]. Raises ProgramError for what is over a limit, and for lengths that are not the mask's."""
-    ids, mask = (torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in ("input_ids", "attention_mask"))
+    """The feed of host arrays [B, S]. Raises ProgramError for what is missing or over a limit, and for lengths that are not the
+    mask's."""
+    names = ("input_ids", "attention_mask") + (("token_type_ids",) if typed else ())
+    if missing := [name for name in names if name not in arrays]:
+        raise ProgramError(f"a batch has {', '.join(arrays)} and lacks {', '.join(missing)}, which the model takes; add it")
+    ids, mask, *types = (torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names)
     for value, limit, what in ((ids.shape[0], BATCH_LIMIT, "sequences"), (ids.shape[1], LENGTH_LIMIT, "tokens a sequence")):
         if value > limit:
             raise ProgramError(f"a batch of {value} {what}; the native encoder takes at most {limit}: make it smaller")
     tokens, held = sum(lengths), int(mask.sum())
     if tokens != held:
         raise ProgramError(f"the lengths of the batch say {tokens} tokens and its mask has {held}; make them agree")
-    types = torch.from_numpy(np.ascontiguousarray(arrays["token_type_ids"])) if typed else None
-    return Feed(ids, mask, types, tokens)
+    return Feed(ids, mask, types[0] if types else None, tokens)
 
 
 def alone(x: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ what it cannot read. Knows no operation and no device.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from pytest_perfq.contracts import Model
 from pytest_perfq.errors import BuildError
+from pytest_perfq.kernels.parts import Part
 
 # What a head takes: plain tensors here (Dense), packed ones in `packed` (Linear).
 L = TypeVar("L")
@@ -119,9 +120,9 @@ class Weights:
 def read(model: Model) -> Weights:
     """The weights of a model, sharing its memory but for the fused ones. Raises BuildError for what is not understood."""
     names, activation = _understood(model)
-    config, module = model.config, model.module
-    base = module.get_submodule(names.base)
-    layers = tuple(_layer(layer, names) for layer in base.get_submodule(names.layers))
+    config, whole = model.config, Part(model.module, model.source)
+    base = whole.part(names.base)
+    layers = tuple(_layer(layer, names) for layer in base.parts(names.layers))
     if not layers:
         raise BuildError(f"{model.source} has 0 layers; the native encoder computes at least 1: use backend eager")
     heads = int(getattr(config, "num_attention_heads", 0) or config.n_heads)
@@ -132,7 +133,7 @@ def read(model: Model) -> Weights:
             f"{HEAD_SIZE_STEP} up to {HEAD_SIZE_LIMIT}: use backend eager or ort"
         )
     embeddings = _embeddings(base, "token_type_ids" in model.inputs)
-    return Weights(embeddings, layers, _head(module, base, model), heads, head_size, activation)
+    return Weights(embeddings, layers, _head(whole, base, model), heads, head_size, activation)
 
 
 def _understood(model: Model) -> tuple[Names, str]:
@@ -161,50 +162,51 @@ def _understood(model: Model) -> tuple[Names, str]:
     return names, ACTIVATIONS[given]
 
 
-def _dense(module: Any) -> Dense:
-    return Dense(module.weight.detach(), module.bias.detach())
+def _dense(part: Part) -> Dense:
+    return Dense(part.tensor("weight"), part.tensor("bias"))
 
 
-def _norm(module: Any) -> Norm:
-    return Norm(module.weight.detach(), module.bias.detach(), float(module.eps))
+def _norm(part: Part) -> Norm:
+    return Norm(part.tensor("weight"), part.tensor("bias"), part.number("eps"))
 
 
-def _layer(layer: Any, names: Names) -> Layer:
-    parts = [_dense(layer.get_submodule(name)) for name in (names.query, names.key, names.value)]
+def _layer(layer: Part, names: Names) -> Layer:
+    qkv = [_dense(layer.part(name)) for name in (names.query, names.key, names.value)]
     return Layer(
-        qkv=Dense(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])),
-        out=_dense(layer.get_submodule(names.out)),
-        attention_norm=_norm(layer.get_submodule(names.attention_norm)),
-        up=_dense(layer.get_submodule(names.up)),
-        down=_dense(layer.get_submodule(names.down)),
-        output_norm=_norm(layer.get_submodule(names.output_norm)),
+        qkv=Dense(torch.cat([one.weight for one in qkv]), torch.cat([one.bias for one in qkv])),
+        out=_dense(layer.part(names.out)),
+        attention_norm=_norm(layer.part(names.attention_norm)),
+        up=_dense(layer.part(names.up)),
+        down=_dense(layer.part(names.down)),
+        output_norm=_norm(layer.part(names.output_norm)),
     )
 
 
-def _embeddings(base: Any, typed: bool) -> Embeddings[Dense]:
+def _embeddings(base: Part, typed: bool) -> Embeddings[Dense]:
     """typed: whether batches say the type of each token; where none do, all are of type 0, which is added here once."""
-    module = base.embeddings
-    position = module.position_embeddings.weight.detach()
-    types = module.token_type_embeddings.weight.detach() if hasattr(module, "token_type_embeddings") else None
+    part = base.part("embeddings")
+    position = part.part("position_embeddings").tensor("weight")
+    types = part.part("token_type_embeddings").tensor("weight") if part.has("token_type_embeddings") else None
     if types is not None and not typed:
         position, types = position + types[0], None
-    project = _dense(base.embeddings_project) if hasattr(base, "embeddings_project") else None
-    return Embeddings(module.word_embeddings.weight.detach(), position, types, _norm(module.LayerNorm), project)
+    project = _dense(base.part("embeddings_project")) if base.has("embeddings_project") else None
+    return Embeddings(part.part("word_embeddings").tensor("weight"), position, types, _norm(part.part("LayerNorm")), project)
 
 
-def _head(module: Any, base: Any, model: Model) -> Head[Dense]:
-    kind = type(module).__name__.partition("For")[2]
+def _head(whole: Part, base: Part, model: Model) -> Head[Dense]:
+    kind = type(whole.module).__name__.partition("For")[2]
     if kind == "QuestionAnswering":
-        return Head(False, None, _dense(module.qa_outputs), "none")
+        return Head(False, None, _dense(whole.part("qa_outputs")), "none")
     if kind == "TokenClassification":
-        return Head(False, None, _dense(module.classifier), "none")
+        return Head(False, None, _dense(whole.part("classifier")), "none")
     if kind != "SequenceClassification":
         raise BuildError(
-            f"{model.source} is a {type(module).__name__}; the native encoder has heads for question answering, token and "
-            "sequence classification: use backend eager or ort"
+            f"{model.source} is a {type(whole.module).__name__}; the native encoder has heads for question answering, token "
+            "and sequence classification: use backend eager or ort"
         )
+    classifier = whole.part("classifier")
     if model.config.model_type == "bert":
-        return Head(True, _dense(base.pooler.dense), _dense(module.classifier), "tanh")
+        return Head(True, _dense(base.part("pooler.dense")), _dense(classifier), "tanh")
     if model.config.model_type == "distilbert":
-        return Head(True, _dense(module.pre_classifier), _dense(module.classifier), "relu")
-    return Head(True, _dense(module.classifier.dense), _dense(module.classifier.out_proj), "gelu")
+        return Head(True, _dense(whole.part("pre_classifier")), _dense(classifier), "relu")
+    return Head(True, _dense(classifier.part("dense")), _dense(classifier.part("out_proj")), "gelu")

@@ -46,7 +46,8 @@ class NativeProgram:
         return moved
 
     def run(self, feed: encoder.Feed) -> torch.Tensor:
-        """One forward pass; on a GPU it returns when the work is queued."""
+        """One forward pass; on a GPU it returns when the work is queued. Raises ProgramError for a batch that an op refuses, as
+        for an id that the model has no word for."""
         try:
             if self._cuda:
                 with torch.inference_mode(), _torch.Tf32(self._tf32):
@@ -54,9 +55,13 @@ class NativeProgram:
             with torch.inference_mode():
                 return self._call(feed)
         except (MemoryError, RuntimeError) as error:
+            rows, columns = feed.mask.shape
+            if (refusal := str(error).partition("\n")[0]).startswith("perfq::"):
+                raise ProgramError(
+                    f"the native encoder cannot run a batch of {rows} x {columns}: {refusal}; give it what the model takes"
+                ) from error
             if not _torch.out_of_memory(error):
                 raise
-            rows, columns = feed.mask.shape
             what, advice = f"running a batch of {rows} x {columns}", "use a smaller batch_size or seq_len"
             raise ProgramError(_torch.memory_sentence(what, self._device, advice)) from error
 
