@@ -69,21 +69,25 @@ def difference(batch: Batch, got: Arrays, wanted: Arrays) -> tuple[float, float]
     return largest, scale
 
 
+def judge(model: Model, batch: Batch, got: Arrays, wanted: Arrays, precision: str, name: str, advice: str) -> float:
+    """The largest absolute difference of one batch's logits. Raises BuildError as `faithful` does."""
+    gap, scale = difference(batch, got, wanted)
+    allowed = TOLERANCE[precision] * max(1.0, scale)
+    if not gap <= allowed:
+        rows, columns = batch.shape
+        raise BuildError(
+            f"{name} of {model.source} differs from eager by {gap:.3g} at batch {rows} x {columns}, where {precision} may "
+            f"differ by {allowed:.3g}; it is not the same model: {advice}"
+        )
+    return gap
+
+
 def faithful(model: Model, predict: Predict, precision: str, name: str, advice: str) -> float:
     """The largest absolute difference from eager over the check batches. Raises BuildError when it is over the tolerance of
     `precision` or not a number. name: what the message calls the program; advice: its next step."""
-    worst = 0.0
-    for batch in check_batches(model):
-        gap, scale = difference(batch, predict(batch), reference(model, batch))
-        allowed = TOLERANCE[precision] * max(1.0, scale)
-        if not gap <= allowed:
-            rows, columns = batch.shape
-            raise BuildError(
-                f"{name} of {model.source} differs from eager by {gap:.3g} at batch {rows} x {columns}, where {precision} may "
-                f"differ by {allowed:.3g}; it is not the same model: {advice}"
-            )
-        worst = max(worst, gap)
-    return worst
+    return max(
+        judge(model, batch, predict(batch), reference(model, batch), precision, name, advice) for batch in check_batches(model)
+    )
 
 
 def distance(model: Model, predict: Predict, name: str) -> float:

@@ -7,6 +7,7 @@ import torch
 from tiny_models import LAYERS, make_batch, make_model
 
 from pytest_perfq.core.quantization import Static
+from pytest_perfq.errors import BuildError
 from pytest_perfq.kernels import calibrate, encoder, packing, weights
 
 FAMILIES = ["bert", "distilbert", "electra"]
@@ -100,3 +101,14 @@ def test_a_tensor_of_zeros_gets_a_scale_that_is_a_number(calibration):
     packed = packing.pack(weights.read(model), plain_ops, packing.Recipe("w8a8", scales, True))
     logits = encoder.Encoder(packed, plain_ops)(encoder.feed(batch.arrays, batch.lengths, True))
     assert torch.equal(logits, model.module.qa_outputs.bias.detach().expand(logits.shape))
+
+
+def test_a_model_that_is_no_number_cannot_be_calibrated():
+    model = make_model("bert", "question-answering")
+    model.module.bert.encoder.layer[1].attention.self.query.weight.data[3, 4] = float("nan")
+    with pytest.raises(BuildError) as caught:
+        calibrate.calibrate(model, lambda: iter([make_batch(model, (5,), 5)]), Static(), 255)
+    assert str(caught.value) == (
+        "tiny:bert gives qkv of layer 1 between nan and nan on the calibration examples; static quantization needs finite numbers: "
+        "check the model"
+    )

@@ -1,23 +1,21 @@
-"""From a model to its native program: weights, scales, packing, and the check against eager.
+"""From a model to its native program: weights, scales, packing, each held against eager by `crosscheck`.
 
 Knows no rule about what may be asked for: native.py has refused what cannot be.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from pytest_perfq.backends import _check
+from pytest_perfq.backends._native import crosscheck
 from pytest_perfq.backends._native import machine as machines
 from pytest_perfq.backends._native.machine import Machine
 from pytest_perfq.backends._native.program import NativeProgram
 from pytest_perfq.contracts import Batch, Model, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.spec import Value
-from pytest_perfq.errors import BuildError
 from pytest_perfq.kernels import calibrate, encoder, graphs, ops, packing, parallel, weights
 from pytest_perfq.kernels.bits import BITS
 
@@ -33,6 +31,9 @@ def build(
     torch.set_num_threads(resources.threads)
     whole = weights.read(model)
     ops.load(resources.cache, resources.progress)
+    eager = crosscheck.eager(model)
+    if case.numeric != "fp32":  # else the program itself is held to as much
+        crosscheck.same_weights(whole, eager)
     machine = Machine(case.device, case.precision, str(options["attention"]))
     bits = GPU_BITS if machine.cuda else str(options["bits"])
     recipe = _recipe(case, bits, model, resources, calibration)
@@ -50,7 +51,10 @@ def build(
             "processes": processes,
             "threads": max(1, resources.threads // processes),
         }
-        program.facts |= _held_against_eager(case, model, program)
+        # INT8 is meant to be another model.
+        distances = crosscheck.distances(program.predict, eager, None if recipe.bits else case.precision)
+        resources.progress(crosscheck.line(recipe.bits or case.precision, distances))
+        program.facts |= distances
         program.facts |= _where(machine, made, graph=bool(options["graph"]))
     except BaseException:
         program.close()
@@ -105,25 +109,4 @@ def _facts(recipe: packing.Recipe, precision: str) -> dict[str, str | int | floa
         "weight_scales": "tensor" if recipe.int8_residual else "channel",
         "activation_scales": "token" if recipe.scales is None else "tensor",
         "residual": "int8" if recipe.int8_residual else precision,
-    }
-
-
-def _held_against_eager(case: Case, model: Model, program: NativeProgram) -> dict[str, str | int | float | bool]:
-    """Absolute differences of the logits from eager's over the check batches; judged unless it is INT8, which is meant to be
-    another model."""
-    if case.quantization is None:
-        _check.faithful(model, program.predict, case.precision, "the native encoder", "use backend eager and report the model")
-    found = [
-        difference
-        for batch in _check.check_batches(model)
-        for difference in encoder.differences(
-            program.predict(batch), _check.reference(model, batch), batch.arrays["attention_mask"]
-        ).values()
-    ]
-    if not all(math.isfinite(one.mean) for one in found):
-        raise BuildError(f"the INT8 encoder of {model.source} gives logits that are no numbers; use bits=w8a8 or fp32")
-    return {
-        "max_abs_difference": max(one.max for one in found),
-        "mean_abs_difference": sum(one.mean for one in found) / len(found),
-        "min_abs_difference": min(one.min for one in found),
     }
