@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from native_programs import NATIVE, build, compiles
-from tiny_models import make_batch, make_case, make_model
+from tiny_models import make_case, make_model
 
 from pytest_perfq.contracts import Lack
 from pytest_perfq.core.quantization import Dynamic, Quantization, Static
@@ -16,7 +16,7 @@ EXCLUDED = Static(exclude=["layernorm", "gelu", "residual", "gather", "softmax"]
 
 @pytest.mark.parametrize(
     "quantization",
-    [None, Dynamic(), Dynamic("MatMul"), Dynamic(per_channel=True), Static(), EXCLUDED, Static(mode="v1"), Static(mode="v2"),
+    [None, Dynamic(), Dynamic("MatMul"), Dynamic(per_channel=False), Static(), EXCLUDED, Static(mode="v1"), Static(mode="v2"),
      Static("MatMul", calibration="entropy"), Static(calibration="percentile", percentile=99.9)],
 )  # fmt: skip
 @compiles
@@ -28,9 +28,9 @@ def test_what_is_built(quantization):
     ("backend", "fields", "reason"),
     [
         ("native", {"precision": "fp16"},
-         "the native encoder has no fp16 kernels: use precision fp32, or a quantization"),
+         "the native encoder has no fp16 kernels for a CPU: use precision fp32 or device cuda"),
         ("native", {"precision": "tf32"},
-         "the native encoder has no tf32 kernels: use precision fp32, or a quantization"),
+         "the native encoder has no tf32 kernels for a CPU: use precision fp32 or device cuda"),
         ("native[bits=w7a7]", {},
          "bits=w7a7 says how INT8 is computed, and the case has no quantization: add one or leave bits out"),
         ("native", {"quantization": Quantization(approach="aware")},
@@ -44,6 +44,10 @@ def test_what_is_built(quantization):
          "native has no graph whose nodes have names, and the case excludes /bert/encoder/*: exclude groups only"),
         ("native", {"quantization": Dynamic(mode="v2")},
          "mode v2 keeps the residual in INT8, whose scales are needed before it runs: use approach static"),
+        ("native", {"quantization": Dynamic(per_channel=True)},
+         "native has one weight scale a channel anyway, and per_channel gives that a second name: leave it out"),
+        ("native", {"quantization": Static(mode="v1", per_channel=True)},
+         "native has one weight scale a channel anyway, and per_channel gives that a second name: leave it out"),
         ("native", {"quantization": Static(mode="v2", per_channel=True)},
          "mode v2 has one weight scale a tensor, and the case asks for one a channel: set per_channel=False"),
         ("native", {"quantization": Static(mode="v2", exclude=["gelu"])},
@@ -68,11 +72,11 @@ needs_x86 = pytest.mark.skipif(isas.BF16 not in isas.known(), reason="avx512_bf1
         (GENOA, "", None),
         (GENOA, "all", None),
         (GENOA - {"avx512_bf16"}, "all",
-         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32, or a quantization"),
+         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32"),
         (GENOA - {"avx512_bf16"} | {"amx_bf16"}, "",
-         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32, or a quantization"),
+         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32"),
         (frozenset(), "",
-         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32, or a quantization"),
+         "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated: use precision fp32"),
         (GENOA, "avx2,avx512vnni",
          "bf16 needs the kernels' set avx512bf16, and PERFQ_KERNELS_ISAS leaves it out: name it there, or unset that"),
         (GENOA, "sse9",
@@ -126,13 +130,9 @@ def test_what_the_model_does_not_allow(sizes, fields, sentence, lasting_resource
 
 
 @compiles
-def test_a_model_that_is_no_number_cannot_be_calibrated(lasting_resources):
-    model = make_model("bert", "question-answering")
-    model.module.bert.encoder.layer[1].attention.self.query.weight.data[3, 4] = float("nan")
-    batches = [make_batch(model, (5,), 5)]
-    with pytest.raises(BuildError, match="tiny:bert gives qkv of layer 1 between nan and nan on the calibration examples"):
-        build(model, lasting_resources, calibration=lambda: iter(batches), quantization=Static())
-    with pytest.raises(
-        BuildError, match=r"^the INT8 encoder of tiny:bert gives logits that are no numbers; use bits=w8a8 or fp32$"
-    ):
-        build(model, lasting_resources, quantization=Dynamic())
+def test_what_runs_with_the_advice_of_a_refusal_is_not_refused():
+    """Each refusal of a precision on a CPU ends with what to use; that has to be there."""
+    for precision, quantization in (("fp16", None), ("tf32", None), ("fp16", Dynamic()), ("bf16", Dynamic())):
+        (reason,) = NATIVE.refuses(make_case("native", precision=precision, quantization=quantization))
+        assert "use precision fp32" in reason and "or a quantization" not in reason
+        assert NATIVE.refuses(make_case("native", precision="fp32", quantization=quantization)) == []

@@ -26,7 +26,7 @@ def machine(case: Case) -> list[str]:
     if named:
         return [f"{' and '.join(named)} of native is a GPU's, and the case has device cpu: leave it out or use device cuda"]
     if case.precision not in ("fp32", "bf16") and case.quantization is None:
-        return [f"the native encoder has no {case.precision} kernels: use precision fp32, or a quantization"]
+        return [f"the native encoder has no {case.precision} kernels for a CPU: use precision fp32 or device cuda"]
     missing = toolchain.unavailable()
     reasons: list[str] = [] if missing is None else [Lack(missing)]
     return reasons + (bf16(isas.cpu_flags()) if case.precision == "bf16" and case.quantization is None else [])
@@ -37,7 +37,7 @@ def bf16(flags: frozenset[str]) -> list[str]:
     under that name."""
     if isas.BF16 not in isas.known() or not isas.known()[isas.BF16].needs <= flags:
         needs = "bf16 needs avx512_bf16 and this CPU has none, so it would be emulated"
-        return [Lack(f"{needs}: use precision fp32, or a quantization")]
+        return [Lack(f"{needs}: use precision fp32")]
     try:
         compiled = isas.compiled(flags)
     except KernelsUnavailable as error:
@@ -55,7 +55,7 @@ def quantization(case: Case) -> list[str]:
             bits = dict(case.backend.options)["bits"]
             return [f"bits={bits} says how INT8 is computed, and the case has no quantization: add one or leave bits out"]
         return []
-    reasons = _second_mode(case, wanted) if wanted.mode == "v2" else _node_names(wanted)
+    reasons = _second_mode(case, wanted) if wanted.mode == "v2" else _first_mode(wanted)
     if wanted.approach == "aware":
         reasons.append("native quantizes after training and cannot train: use approach static or dynamic")
     others = [name for name in wanted.operators if name != OPERATOR]
@@ -89,9 +89,14 @@ def _second_mode(case: Case, wanted: Quantization) -> list[str]:
     return reasons
 
 
-def _node_names(wanted: Quantization) -> list[str]:
-    """The named groups are honoured: the first mode keeps every one of them in floating point anyway."""
+def _first_mode(wanted: Quantization) -> list[str]:
+    """The named groups are honoured: it keeps every one of them in floating point anyway. A scale a channel is what it has by
+    default, so a case that asks for it would be the same program under a second name."""
+    reasons = []
+    if wanted.per_channel:
+        reasons.append("native has one weight scale a channel anyway, and per_channel gives that a second name: leave it out")
     names = [one for one in wanted.exclude if one not in GROUPS]
-    if not names:
-        return []
-    return [f"native has no graph whose nodes have names, and the case excludes {', '.join(names)}: exclude groups only"]
+    if names:
+        excluded = ", ".join(names)
+        reasons.append(f"native has no graph whose nodes have names, and the case excludes {excluded}: exclude groups only")
+    return reasons
