@@ -12,13 +12,17 @@ from pytest_perfq.cli.given import budget_s, given, to_errors
 from pytest_perfq.cli.storing import kept, opened
 from pytest_perfq.core.budget import about
 from pytest_perfq.core.finding import Verdict
+from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair
 from pytest_perfq.errors import UsageError
 from pytest_perfq.report import comparison
 from pytest_perfq.report.apart import Apart, few
 from pytest_perfq.report.passing import Passing
+from pytest_perfq.report.seen import range_seen
+from pytest_perfq.store import Store
 from pytest_perfq.trials import revisions
+from pytest_perfq.trials.calibrated import Calibrated
 from pytest_perfq.trials.entry import Entry, matched, tell_refused, varied
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.running import Trials
@@ -143,12 +147,36 @@ def _held(entries: list[Entry], sides: Sides, asked: Asked, time_s: float | None
     trials = Trials(entries, sides, Rules(), time_s, watch=passing.watch, say=passing.say)
     if sides.base.revision is not None and asked.words[0] != revisions.WORKING_TREE:
         trials.age_s = revisions.age_s(sides.base.revision, sides.base.folder)
+    _refuse_too_fine(entries, sides, asked.store)
     with opened(asked.store) as store:
         run = kept(store, trials, {"base": sides.base.label, "candidate": sides.candidate.label, "vs": asked.vs})
+        if (seen := _seen(trials.pairs, store)) is not None:
+            passing.say(seen)
     tell_refused(entries, passing.say)
     if trials.ended is not None:
         passing.say(f"{trials.ended}; what was measured is kept as run {run}, and says how far it came")
     return trials, run
+
+
+def _refuse_too_fine(entries: Sequence[Entry], sides: Sides, store: str) -> None:
+    """No time is spent on a promise that nobody could see broken on this machine, as calibration found."""
+
+    def machine(device: str) -> str:
+        with sides.opened() as workers:
+            return Fingerprint.from_json(workers.fingerprints(device)["b"]).key
+
+    calibrated = Calibrated(store, machine)
+    for entry in entries:
+        if not entry.over:
+            entry.trouble = calibrated.too_fine(entry.candidate, entry.limits)
+
+
+def _seen(pairs: Mapping[str, Pair], store: Store) -> str | None:
+    """What slow-downs can be seen here, where cases were calibrated."""
+    timed = {name: one.candidate.fingerprint.key for name, one in pairs.items() if one.candidate and one.candidate.visits}
+    known = {machine: store.calibrations(machine) for machine in set(timed.values())}
+    found = [known[machine][name].deviation for name, machine in timed.items() if name in known[machine]]
+    return range_seen(found, len(timed)) if found else None
 
 
 def _cases(number: int) -> str:

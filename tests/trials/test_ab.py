@@ -96,6 +96,28 @@ def test_two_configurations_share_a_process_and_promises_of_this_machine_are_hel
     assert p50["observed"] >= 1.0 and p50["note"].endswith("calls took longer; already red in the baseline")
 
 
+def test_two_environments_are_held_against_each_other(project, command, unwatched):
+    """Two Pythons under which the same program takes longer and shorter, as under another torch or driver."""
+    project.suite()
+    project.layers('float(__import__("os").environ["PROGRAM_MS"])')
+    pythons = []
+    for name, ms in (("old", 3.0), ("new", 1.0)):
+        pythons.append(project.path.parent / name)
+        pythons[-1].write_text(f'#!/bin/sh\nexport PROGRAM_MS={ms}\nexec "{sys.executable}" "$@"\n')
+        pythons[-1].chmod(0o755)
+    old, new = pythons
+    status, output, errors = command("ab", "--env", old, "--env", new, "test_it.py", "--threads", 1, "--format", "json")
+    (found,) = json.loads(output)["cases"]
+    assert status == 0 and found["case_id"] == FIRST and found["status"] in ("pass", "improved"), errors
+    # It sleeps for a millisecond instead of three, and wakes a little later either time.
+    assert -0.75 < found["findings"][0]["observed"] < -0.4
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        run = store.run("last")
+        visits = store.records(run.id, latest=True)[0].measurement["visits"]
+    assert run.settings["trial"] == {"base": str(old), "candidate": str(new), "vs": None}
+    assert all(min(one["base"]["durations_ns"]) >= 3e6 > 2e6 > min(one["case"]["durations_ns"]) >= 1e6 for one in visits)
+
+
 def test_ctrl_c_keeps_what_there_is_and_leaves_nobody_behind(project, command):
     project.suite()
     project.layers(1.0)

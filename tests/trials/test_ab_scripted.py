@@ -1,16 +1,19 @@
 """`perfq ab` where the two sides say what they are told: what it makes of cases of one side only, of the age of the base."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from making import accuracy
+from making import MACHINE, accuracy
 from scripted import case
 from test_running import RIGHT, Both
 
 from pytest_perfq.cli import ab as trying
 from pytest_perfq.cli import main
 from pytest_perfq.core.budget import Limit
+from pytest_perfq.report.seen import range_seen, too_fine
+from pytest_perfq.store import Calibration, Store
 from pytest_perfq.trials import revisions, running
 from pytest_perfq.trials.entry import Collected
 
@@ -94,6 +97,39 @@ def test_what_the_base_breaks_as_well_is_marked_for_as_long_as_the_base_is_young
     assert status == 1 and asked == ["abc"]
     assert [found[rule]["status"] for rule in ("min_score", "p50_ms")] == ["fail", "fail"]
     assert all(found[rule]["note"].endswith(mark) for rule in ("min_score", "p50_ms"))
+
+
+def calibrated(machine, deviation, *names):
+    """Stores that visits of these cases differed by so much there."""
+    found = [Calibration(recorded_s=1.0, machine=machine.key, case_id=name, visits=6, deviation=deviation) for name in names]
+    with Store.open("it.db") as store:
+        store.calibrate(found)
+
+
+def test_a_promise_finer_than_was_calibrated_is_refused_before_anything_is_timed(ab):
+    limits = (Limit("max_slowdown", 0.02, None, "budget 1"),)
+    calibrated(MACHINE, 0.05, case(0).id)
+    sides = Sides([case(0), case(1)], [case(0), case(1)], limits=limits)
+    status, output, _ = ab(sides, "--format", "json")
+    found = {one["case_id"]: one for one in json.loads(output)["cases"]}
+    assert status == 2 and found[case(0).id]["status"] == "invalid" and found[case(1).id]["status"] == "pass"
+    assert found[case(0).id]["findings"][0]["note"] == too_fine(0.02, 0.05)
+    assert {name for _, name, _ in sides.log} == {case(1).id}
+
+
+def test_what_can_be_seen_is_told_of_what_was_calibrated_on_this_machine(ab):
+    calibrated(MACHINE, 0.01, case(0).id)
+    status, _, errors = ab(Sides([case(0), case(1)], [case(0), case(1)]))
+    assert status == 0 and f"perfq: {range_seen([0.01], 2)}\n" in errors
+
+
+@pytest.mark.parametrize("given", ["another machine", "another case", "a coarser promise", "no promise"])
+def test_what_was_not_calibrated_so_is_held_as_it_was_promised(ab, given):
+    elsewhere = replace(MACHINE, identity={**MACHINE.identity, "cpu_model": "Other CPU"})
+    calibrated(elsewhere if given == "another machine" else MACHINE, 0.05, case(given == "another case").id)
+    limits = [Limit("max_slowdown", 0.5 if given == "a coarser promise" else 0.02, None, "budget 1")]
+    status, _, errors = ab(Sides([case(0)], [case(0)], limits=[] if given == "no promise" else limits))
+    assert status == 0 and ("are caught with" in errors) == (given in ("a coarser promise", "no promise"))
 
 
 def test_the_age_of_a_commit_is_that_of_its_committing(project, monkeypatch):
