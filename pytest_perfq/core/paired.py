@@ -67,23 +67,39 @@ def _same_examples(mine: Outcomes, theirs: Outcomes) -> Finding | None:
     )
 
 
+def _metrics_gone(candidate: Measurement, baseline: Measurement) -> tuple[Finding, ...]:
+    """What of the baseline is not measured now, and so cannot be worse: never to be passed over."""
+    here, there = ([score.metric for score in one.scores] for one in (candidate, baseline))
+    gone = [metric for metric in there if metric not in here]
+    if not gone and there:
+        return ()
+    note = (
+        f"the baseline has {', '.join(gone) or 'no metric'}, and here is measured {', '.join(here) or 'none'}; "
+        "measure the same metrics, or save a new baseline"
+    )
+    return (Finding(rule="accuracy", status="invalid", metric=gone[0] if len(gone) == 1 else None, note=note),)
+
+
 def _noise(candidate: Measurement, baseline: Measurement) -> float | None:
-    """The largest margin difference of a repeated prediction where one was made and nothing but the revision differs."""
+    """The furthest that a margin moved in a repeated prediction, where one was made and nothing but the revision differs. None
+    too where predictions flipped and no margin moved: those who measured it did not look how far a flip goes."""
     churns = [churn for churn in (candidate.churn, baseline.churn) if churn is not None]
     mine, theirs = candidate.fingerprint, baseline.fingerprint
     if not churns or mine.identity != theirs.identity or stack_differences(mine, theirs):
         return None
+    if any(churn["flips"] and not churn["margin_noise"] for churn in churns):
+        return None
     return max(churn["margin_noise"] for churn in churns)
 
 
-def _moves(mine: Outcomes, theirs: Outcomes) -> Array:
+def moves(mine: Outcomes, theirs: Outcomes) -> Array:
     """How far each margin moved, [n]: for a changed prediction the way down to the border and up on the other side."""
     import numpy as np
 
     same = np.asarray([one == other for one, other in zip(mine.predictions, theirs.predictions, strict=True)])
     now, was = np.asarray(mine.margins), np.asarray(theirs.margins)
-    moves: Array = np.where(same, np.abs(now - was), np.abs(now) + np.abs(was))
-    return moves
+    moved: Array = np.where(same, np.abs(now - was), np.abs(now) + np.abs(was))
+    return moved
 
 
 def pair(candidate: Measurement, baseline: Measurement) -> Pairing:
@@ -94,20 +110,21 @@ def pair(candidate: Measurement, baseline: Measurement) -> Pairing:
     other_examples = _same_examples(mine, theirs)
     if other_examples is not None:
         return Pairing((other_examples,))
+    gone = _metrics_gone(candidate, baseline)
     if mine is theirs or mine == theirs:
-        return Pairing(losses=tuple(Loss(one.metric, 0.0, one.n, 1.0) for one in candidate.scores))
+        return Pairing(gone, tuple(Loss(one.metric, 0.0, one.n, 1.0) for one in candidate.scores))
     import numpy as np
 
-    moves, noise = _moves(mine, theirs), _noise(candidate, baseline)
+    moved, noise = moves(mine, theirs), _noise(candidate, baseline)
     change = np.asarray(mine.right) - np.asarray(theirs.right)
     worse = tuple(mine.ids[index] for index in np.flatnonzero(change < 0))
     better = int(np.sum(change > 0))
-    certain: tuple[Finding, ...] = ()
+    certain = gone
     if noise is not None:
-        real = moves > NOISE_TIMES * noise if noise > 0 else np.ones(len(moves), dtype=bool)
-        certain = _real_flips(mine, change * real, noise)
+        real = moved > NOISE_TIMES * noise if noise > 0 else np.ones(len(moved), dtype=bool)
+        certain += _real_flips(mine, change * real, noise)
     losses = tuple(
-        _loss(score, was, mine, theirs, moves, noise or 0.0)
+        _loss(score, was, mine, theirs, moved, noise or 0.0)
         for score in candidate.scores
         if (was := baseline.score(score.metric)) is not None
     )
@@ -135,13 +152,13 @@ def _real_flips(mine: Outcomes, change: Array, noise: float) -> tuple[Finding, .
     )
 
 
-def _loss(score: Score, was: Score, mine: Outcomes, theirs: Outcomes, moves: Array, noise: float) -> Loss:
+def _loss(score: Score, was: Score, mine: Outcomes, theirs: Outcomes, moved: Array, noise: float) -> Loss:
     drop = was.value - score.value
     if drop == 0.0 or score.formula is None or score.formula != was.formula:
         return Loss(score.metric, drop, score.n, 1.0 if drop == 0.0 else None)
     before, after = (theirs, mine) if drop > 0 else (mine, theirs)
     by_flips, deviation, smallest = _flip_test(score.formula, before, after)
-    by_margins = _margin_test(before, after, moves, noise)
+    by_margins = _margin_test(before, after, moved, noise)
     # Two looks at the same question: Bonferroni.
     return Loss(score.metric, drop, score.n, min(1.0, 2.0 * min(by_flips, by_margins)), deviation, smallest)
 
@@ -160,14 +177,14 @@ def _flip_test(formula: str, before: Outcomes, after: Outcomes) -> tuple[float, 
     return p, deviation, 0.0
 
 
-def _margin_test(before: Outcomes, after: Outcomes, moves: Array, noise: float) -> float:
+def _margin_test(before: Outcomes, after: Outcomes, moved: Array, noise: float) -> float:
     """One-sided p of margins moving against the truth: a wrong prediction counts with a negative margin, and moves within
     the noise or the rounding count as none."""
     import numpy as np
 
     was = np.where(np.asarray(before.right) > 0, 1.0, -1.0) * np.abs(before.margins)
     now = np.where(np.asarray(after.right) > 0, 1.0, -1.0) * np.abs(after.margins)
-    real = moves > np.maximum(NOISE_TIMES * noise, MARGIN_ROUNDING * np.maximum(np.abs(was), np.abs(now)))
+    real = moved > np.maximum(NOISE_TIMES * noise, MARGIN_ROUNDING * np.maximum(np.abs(was), np.abs(now)))
     differences = (was - now)[real]
     return stats.paired_t(differences.tolist(), len(was)) if np.all(np.isfinite(differences)) else 1.0
 
