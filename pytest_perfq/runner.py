@@ -18,6 +18,7 @@ from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Outcomes, Score, Visit
+from pytest_perfq.core.paired import moves
 from pytest_perfq.core.promises import rounds_wanted
 from pytest_perfq.device import energy
 from pytest_perfq.device.conditions import REPEATS, watched
@@ -102,6 +103,11 @@ class Workbench:
         with _out_of_memory(case, self.materials), self._lock(case).read_lock():
             return self._side(case, self.materials.program(case), self._batch(case))
 
+    def audit(self, call: TimedCall) -> None:
+        """Raises ProgramError where timed calls gave something else than the program does, see TimedCall.audit."""
+        with self._lock(call.case).read_lock():
+            call.audit()
+
     def close(self) -> None:
         """Frees every program and model, and ends the process that watches."""
         self.materials.close()
@@ -165,11 +171,11 @@ class Workbench:
         return self._evaluated[case]
 
     def _churn(self, case: Case, first: Outcomes) -> dict[str, float]:
-        """How far a second prediction of the same examples by the same program differs from the first."""
+        """How far a second prediction of the same examples by the same program differs from the first, by the measure that
+        finds what a revision moved."""
         second = self._predictions(case)
         flips = sum(one != other for one, other in zip(first.predictions, second.predictions, strict=True))
-        noise = max((abs(one - other) for one, other in zip(first.margins, second.margins, strict=True)), default=0.0)
-        return {"n": len(first.ids), "flips": flips, "margin_noise": noise}
+        return {"n": len(first.ids), "flips": flips, "margin_noise": float(max(moves(first, second), default=0.0))}
 
     # -- latency
 
@@ -213,7 +219,7 @@ class Workbench:
         peak_bytes = self._peak_bytes(case, built, clock)
         used = self._energy(case, calls["case"], lock)
         for call in calls.values():
-            call.audit()
+            self.audit(call)
         fed = {"timed_words": calls["case"].feeding}
         return Measurement(
             case=case,

@@ -120,8 +120,8 @@ class Served:
         self.tests.loops(side, loops)
 
     def audit(self, side: str) -> None:
-        """Holds the last timed output of a side against the way accuracy is measured."""
-        self._calls[side].audit()
+        """Holds timed outputs of a side against the way accuracy is measured."""
+        self.bench.audit(self._calls[side])
 
     def warm(self, side: str) -> list[int]:
         """First calls of a side, ns."""
@@ -167,8 +167,10 @@ class Served:
         self.bench.plan = plan
         return self.bench.measure(_case(case), [Limit.from_json(limit) for limit in limits]).to_json()
 
-    def measure(self, case: dict[str, Any]) -> dict[str, Any]:
-        """An accuracy case, measured whole."""
+    def measure(self, case: dict[str, Any], repeat: bool = True) -> dict[str, Any]:
+        """An accuracy case, measured whole. repeat: predict its examples a second time, since without that a single lost
+        example cannot be told from chance. One side's is enough: the candidate's, which may be accepted later."""
+        self.bench.plan = replace(self.bench.plan, repeat=repeat)
         return self.bench.measure(_case(case)).to_json()
 
     @property

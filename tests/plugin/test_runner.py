@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from making import outcomes
 
 from pytest_perfq.contracts import Resources
 from pytest_perfq.core.budget import Limit
@@ -18,6 +19,7 @@ from pytest_perfq.core.spec import Spec
 from pytest_perfq.errors import BuildError, ProgramError, UsageError
 from pytest_perfq.report.progress import Progress, duration
 from pytest_perfq.runner import Plan, Workbench
+from pytest_perfq.worker import Served
 
 
 def case(backend="eager", **more):
@@ -93,6 +95,23 @@ def test_a_repeated_prediction_measures_the_programs_own_noise(fakes, tmp_path):
     bench = Workbench(Plan(repeat=True), Resources(cache=tmp_path, threads=1))
     assert bench.measure(case()).churn == {"n": 40, "flips": 0, "margin_noise": 0.0}  # one thread: bit for bit
     bench.close()
+
+
+def test_a_prediction_that_changed_counts_with_its_way_through_nothing(fakes, tmp_path, monkeypatch):
+    bench = Workbench(Plan(repeat=True), Resources(cache=tmp_path, threads=1))
+    found = iter([outcomes([1, 1], margins=[0.3, 2.0]), outcomes([0, 1], margins=[0.3, 2.0])])
+    monkeypatch.setattr(bench, "_predictions", lambda case: next(found))
+    # Down to the border and up on the other side: both margins, though they are the same.
+    assert bench.measure(case()).churn == {"n": 2, "flips": 1, "margin_noise": pytest.approx(0.6)}
+    bench.close()
+
+
+def test_a_worker_repeats_the_predictions_of_a_side(fakes, tmp_path):
+    served = Served(exchange=None)
+    served.begin(cache=str(tmp_path), threads=1)
+    assert served.measure(case().to_json())["churn"] == {"n": 40, "flips": 0, "margin_noise": 0.0}
+    assert served.measure(case().to_json(), repeat=False)["churn"] is None
+    served.close()
 
 
 def test_lengths_of_the_data_set(bench):

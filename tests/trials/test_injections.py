@@ -11,6 +11,7 @@ from throwaway import FEATHER
 from pytest_perfq import device
 from pytest_perfq.cli import ab
 from pytest_perfq.core.rules import Rules
+from pytest_perfq.store import Store
 
 FEW = Rules(screen_visits=(2, 3), looks=(3,), noisy_looks=(3,), spending=(1.0,))
 
@@ -138,6 +139,29 @@ def test_an_output_buffer_that_goes_stale_in_the_timed_loop_is_found(project, co
     name, found = finding(output)
     assert (found["rule"], found["status"]) == ("build", "fail")
     assert f"{name} gave other logits in its timed calls than where its accuracy is measured: they differ by" in found["note"]
+
+
+@pytest.mark.slow
+def test_one_lost_example_of_a_thousand_is_found_where_nothing_else_moved(project, command):
+    """By the A/A prediction that a worker makes beside; the text of the report has its id."""
+    project.write(
+        test_it="from pytest_perfq import Sweep\n"
+        "@Sweep(task='woven', model='light', seq_len=8, latency=False, split='thousand')\n"
+        "def test_it(case, perfq):\n    perfq(case)\n"
+    )
+    project.write(layers="LOST = ()\n")
+    project.commit("all as they were")
+    project.write(layers="LOST = (7,)\n")
+    project.commit("one goes wrong")
+    status, output, errors = command("ab", "HEAD~", "HEAD", "test_it.py", "--threads", 1)
+    assert status == 1, output + errors
+    assert "1 of 1000 examples went wrong and 0 right, and a repeated prediction had no flip" in " ".join(output.split())
+    assert "examples: tiny-7" in " ".join(output.split())
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        (record,) = store.records(store.run("last").id)
+    assert record.status == "regressed" and record.measurement["churn"] == {"n": 1000, "flips": 0, "margin_noise": 0.0}
+    flips = next(one for one in record.verdict["findings"] if one["rule"] == "flips")
+    assert (flips["status"], flips["observed"], flips["examples"]) == ("regressed", 1.0, ["tiny-7"])
 
 
 def threads_help():

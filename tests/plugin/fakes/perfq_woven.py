@@ -1,5 +1,6 @@
 """The tiny task with what a project may damage in its module `layers`: SCALE, of one weight, where the calibration split is
-`scaled`, and LABELS, what the classes are called, where the split is `named`: one worker then serves both."""
+`scaled`; LABELS, what the classes are called, where the split is `named`; LOST, places of examples that get the other answer,
+where the split is `thousand`: one worker then serves all."""
 
 import dataclasses
 import importlib
@@ -19,12 +20,20 @@ class Woven(Tiny):
             model.module.classifier.weight[0] *= importlib.import_module("layers").SCALE
         return model
 
+    def examples(self, case, split, resources):
+        found = super().examples(case, split, resources)
+        return dataclasses.replace(found, rows=(found.rows * 25)[:1000]) if split == "thousand" else found
+
     def evaluate(self, case, model, examples, predict, batch_size):
-        labels = tuple(importlib.import_module("layers").LABELS) if case.split == "named" else examples.labels
+        layers = importlib.import_module("layers")
+        labels = tuple(layers.LABELS) if case.split == "named" else examples.labels
         named = [{**row, "label": examples.labels[row["label"]]} for row in examples.rows]
         found = super().evaluate(case, model, dataclasses.replace(examples, labels=labels), predict, batch_size)
-        right = tuple(float(name == row["label"]) for name, row in zip(found.predictions, named, strict=True))
-        return dataclasses.replace(found, columns={"right": right})
+        predictions = list(found.predictions)
+        for place in layers.LOST if case.split == "thousand" else ():
+            predictions[place] = "no" if predictions[place] == "yes" else "yes"
+        right = tuple(float(name == row["label"]) for name, row in zip(predictions, named, strict=True))
+        return dataclasses.replace(found, predictions=tuple(predictions), columns={"right": right})
 
 
 WOVEN = Woven()
