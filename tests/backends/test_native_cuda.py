@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tolerance
 import torch
-from native_programs import CLOSE, NATIVE, SHAPES
+from native_programs import NATIVE, SHAPES
 from tiny_models import eager_logits, make_batch, make_case, make_model
 
 from pytest_perfq.backends import _refusals
@@ -119,7 +120,7 @@ def test_a_program_of_the_gpus_encoder_is_eager(task, gpu):
         got, wanted = program.predict(batch), eager_logits(model, batch)
         for name, true in wanted.items():
             kept = np.array(lengths) > 0 if task == "text-classification" else batch.arrays["attention_mask"].astype(bool)
-            assert got[name].dtype == np.float32 and float(np.abs(got[name][kept] - true[kept]).max()) <= CLOSE
+            assert got[name].dtype == np.float32 and float(np.abs(got[name][kept] - true[kept]).max()) <= tolerance.MODEL
 
 
 def test_logits_of_half_precision_are_fetched_as_float32_and_weights_are_half_as_large(gpu):
@@ -148,7 +149,7 @@ def test_facts_name_the_attention_and_whether_tuned_products_served(gpu):
     assert machine.facts(timed) | {"products": "tuned and usual", "tuned_problems": 1} == machine.facts(timed)
     assert timed.ops.served["tuned"] == len(timed.weights.layers)
     for name, logits in NativeProgram(plain, 0, model).predict(batch).items():
-        np.testing.assert_allclose(got[name], logits, atol=CLOSE)
+        np.testing.assert_allclose(got[name], logits, atol=tolerance.MODEL)
 
 
 def test_torchs_attention_is_named_and_never_taken_where_it_cannot(gpu):

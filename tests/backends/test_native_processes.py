@@ -7,7 +7,8 @@ import signal
 
 import numpy as np
 import pytest
-from native_programs import CLOSE, SHAPES, build, compiles
+import tolerance
+from native_programs import SHAPES, build, compiles
 from tiny_models import eager_logits, make_batch, make_model
 
 from pytest_perfq.core.quantization import Static
@@ -34,7 +35,7 @@ def test_two_processes_are_one_model(two):
         np.testing.assert_array_equal(*outputs)
         mask = batch.arrays["attention_mask"].astype(bool)
         wanted = eager_logits(model, batch)["logits"]
-        assert float(np.abs(outputs[0][mask] - wanted[mask]).max()) <= CLOSE
+        assert float(np.abs(outputs[0][mask] - wanted[mask]).max()) <= tolerance.MODEL
         assert not outputs[0][~mask].any()
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import tolerance
 import torch
 from test_encoder import cosine, logits, real
 from tiny_models import HEADS, make_batch, make_model
@@ -13,7 +14,6 @@ from pytest_perfq.kernels import calibrate, cuda_attention, cuda_ops, encoder, p
 from pytest_perfq.kernels.bits import BITS
 from pytest_perfq.kernels.cuda_encoder import CudaEncoder
 
-FP32_CLOSE = 2e-5
 LENGTHS, COLUMNS = (1, 20, 0, 9), 20
 V1 = packing.Recipe("w8a8")
 F8 = packing.Recipe(f8=True)
@@ -54,7 +54,7 @@ def test_float32_is_transformers(family, task, gpu):
     batch = make_batch(model, LENGTHS, COLUMNS)
     got, wanted = made(model, gpu)(fed(model, batch)), logits(model, batch)
     assert got.dtype == torch.float32 and got.shape == wanted.shape
-    assert float((real(batch, got) - real(batch, wanted)).abs().max()) <= FP32_CLOSE
+    assert float((real(batch, got) - real(batch, wanted)).abs().max()) <= tolerance.MODEL
     padding = torch.tensor(batch.arrays["attention_mask"]) == 0 if got.ndim == 3 else torch.tensor(batch.lengths) == 0
     assert int(padding.sum()) > 0 and not bool(got[padding].any())
 
@@ -164,7 +164,7 @@ def test_a_tail_of_no_sequence_changes_nothing(gpu):
         feed = fed(model, make_batch(model, LENGTHS, COLUMNS))
         for recipe, dtype in ((packing.FP32, torch.float32), (V1, torch.float16), (static(model, "v2"), torch.float32)):
             whole = made(model, gpu, dtype, recipe)
-            torch.testing.assert_close(whole(feed._replace(tokens=64)), whole(feed), atol=2e-6, rtol=0.0)
+            torch.testing.assert_close(whole(feed._replace(tokens=64)), whole(feed), atol=tolerance.MODEL_TAIL, rtol=0.0)
 
 
 def test_torchs_attention_serves_where_it_can():
@@ -214,6 +214,6 @@ def test_torchs_attention_is_given_what_ours_is(gpu, emulated):
     wanted = made(model, gpu)(feed)
     for function in (varlen, unscaled):
         theirs = dataclasses.replace(gpu, attention=cuda_attention.torchs(function))
-        torch.testing.assert_close(made(model, theirs)(feed), wanted, atol=FP32_CLOSE, rtol=0.0)
+        torch.testing.assert_close(made(model, theirs)(feed), wanted, atol=tolerance.MODEL, rtol=0.0)
     with pytest.raises(ValueError, match=r"this torch's varlen_attn has the scale 0.25 alone, and 0.3 was given"):
         cuda_attention.torchs(unscaled).attend(torch.zeros(3, 96), torch.tensor([0, 3]), 2, 0.3, 3)

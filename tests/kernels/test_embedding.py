@@ -41,7 +41,7 @@ def test_the_oracle_is_torchs_embedding_and_layer_norm():
     ids, types, _, word, position, token_type, weight, bias = values
     summed = F.embedding(ids, word) + F.embedding(torch.arange(6), position) + F.embedding(types, token_type)
     expected = F.layer_norm(summed, (16,), weight, bias, EPS)[mask.bool()]
-    torch.testing.assert_close(reference.embed_layernorm(*values, EPS), expected, rtol=0, atol=1e-13)
+    torch.testing.assert_close(reference.embed_layernorm(*values, EPS), expected, rtol=0, atol=tolerance.ORACLE)
 
 
 @pytest.mark.parametrize("lengths", BATCHES, ids=str)

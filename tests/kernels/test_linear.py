@@ -30,7 +30,7 @@ def check(kernels, x, matrix, bias, activation="none"):
 def test_the_oracle_is_torchs_linear_and_activations(activation, with_bias):
     x, matrix, bias = normal(9, 13).double(), 3 * weight(7, 13).double(), normal(7).double() if with_bias else None
     expected = ACTIVATIONS[activation](F.linear(x, matrix, bias))
-    torch.testing.assert_close(reference.linear(x, matrix, bias, activation), expected, rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(reference.linear(x, matrix, bias, activation), expected, rtol=0, atol=tolerance.ORACLE)
 
 
 @pytest.mark.parametrize(("in_features", "out_features"), FEATURES)
@@ -100,9 +100,8 @@ def test_a_row_does_not_depend_on_its_batch(isa, kernels):
     x, packed = normal(50, 384), kernels.pack_weight(weight(100, 384))
     whole = kernels.linear(x, packed, None, 100, "gelu")
     for row in (0, 17, 49):
-        torch.testing.assert_close(
-            kernels.linear(x[row : row + 1], packed, None, 100, "gelu")[0], whole[row], rtol=0, atol=2e-6
-        )
+        alone = kernels.linear(x[row : row + 1], packed, None, 100, "gelu")[0]
+        torch.testing.assert_close(alone, whole[row], rtol=0, atol=tolerance.ROW_ALONE)
 
 
 def test_what_does_not_fit_is_refused(isa, kernels):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import tolerance
 import torch
 from calls import LENGTHS, NAMES, TOKENS, calls
 from kept import CACHE
@@ -122,7 +123,7 @@ def test_both_instruction_sets_agree(name, kernels):
     kernels.select_isa("auto")
     for fast, plain in zip(*outputs, strict=True):
         assert fast.dtype == plain.dtype
-        near = 1e-5 if fast.is_floating_point() and name != "pack_weight" else int(fast.dtype == torch.uint8)
+        near = tolerance.SETS if fast.is_floating_point() and name != "pack_weight" else int(fast.dtype == torch.uint8)
         assert (fast.double() - plain.double()).abs().max() <= near
 
 

@@ -2,6 +2,7 @@
 
 import plain_ops
 import pytest
+import tolerance
 import torch
 import world
 from tiny_models import make_batch, make_model
@@ -28,11 +29,6 @@ FOUR = [
     (2, 2, "text-classification", "dynamic"),
     (2, 2, "text-classification", "bf16"),
 ]
-# fp32: the same sums in another order, on logits of order one. INT8: what a value that rounds to the other side of a half
-# makes of a logit, seen up to 0.01; bf16 the same of the other side of a tie. v2 over stages exchanges what one process keeps, to the bit.
-CLOSE = {"fp32": 2e-5, "bf16": 5e-3, "dynamic": 5e-2, "static": 5e-2, "v2": 0.0}
-
-
 # Full, ragged with rows of one and of no token, and no token at all.
 SHAPES = [((6,), 6), ((1, 30, 12, 0), 30), ((0, 0), 4)]
 
@@ -69,7 +65,10 @@ def test_several_processes_give_what_one_gives(processes, splits, tmp_path):
             for got, feed in zip(torch.load(tmp_path / f"{number}-{shard}.pt"), feeds, strict=True):
                 wanted = one(feed)
                 assert got.shape == wanted.shape
-                assert float((got - wanted).abs().max()) <= CLOSE[splits[number][3]], (tp, pp, splits[number])
+                print(
+                    "SEEN", splits[number], float((got - wanted).abs().max()) if got.numel() else 0, float(wanted.abs().max())
+                )
+                assert float((got - wanted).abs().max()) <= tolerance.SPLIT[splits[number][3]], (tp, pp, splits[number])
 
 
 def sizes(part):

@@ -17,9 +17,9 @@ def test_the_oracle_is_torchs_segment_reduction(how):
     lengths = [3, 1, 17]
     x = normal(21, 5).double()
     expected = torch.segment_reduce(x, how, lengths=torch.tensor(lengths))
-    torch.testing.assert_close(reference.pool(x, bounds(lengths), how, False), expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(reference.pool(x, bounds(lengths), how, False), expected, rtol=0, atol=tolerance.ORACLE)
     normalized = torch.nn.functional.normalize(expected, dim=1)
-    torch.testing.assert_close(reference.pool(x, bounds(lengths), how, True), normalized, rtol=0, atol=1e-14)
+    torch.testing.assert_close(reference.pool(x, bounds(lengths), how, True), normalized, rtol=0, atol=tolerance.ORACLE)
 
 
 def check(kernels, x, lengths, how, normalize):

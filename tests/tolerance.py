@@ -1,7 +1,7 @@
-"""How far a kernel may be from the oracle in float64, one number an op, and why that number.
+"""How far a kernel, an encoder and a program may be from their oracles: one number each, and why that number.
 
-u is 2^-24 = 6e-8, the relative error of one rounding in float32. Operands are of order one (operands.py), so these are
-absolute; RELATIVE is added for values that are larger.
+u is 2^-24 = 6e-8, the relative error of one rounding in float32. Operands are of order one (kernels/operands.py), and so are the
+logits of the models (tiny_models.py), so these are absolute; RELATIVE is added for values that are larger.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ import torch
 
 from pytest_perfq.kernels import reference
 
+# -- ops, against the oracle in float64
+
+# The oracle in float64 against torch's own functions in float64: a few hundred roundings of 1e-16.
+ORACLE = 1e-13
 # A handful of roundings in float32 of a value that is far from one.
 RELATIVE = 1e-6
 # Sums of up to 4096 products of order 1/64: their roundings walk randomly, sqrt(4096) u = 4e-6, and outliers are twice that.
@@ -51,6 +55,45 @@ LAYER = 6e-5
 LAYER_BF16 = 4e-3
 # x / scale in float32, or x times a rounded 1 / scale: relative to the quotient, two roundings, and one to spare.
 QUOTIENT = 3 * 2.0**-23
+# Two instruction sets on the same call: each is as near to the oracle as the ops above, and LINEAR is the widest of those called.
+SETS = LINEAR
+# Two sets in the sanitizers' build, in which the compiler fuses other multiply-adds: a few roundings, relative as well, of sums
+# that cancel. All other builds have to agree to the last bit.
+FUSED = 1e-4
+# A row alone and in a batch: another tile takes it, which adds the same products up in another order, and here they are few.
+ROW_ALONE = 2e-6
+
+# -- encoders and programs, by their logits
+
+# In float64, of transformers and ours: the same sums in another order, a few thousand roundings of 1e-16 through two layers.
+MODEL_FLOAT64 = 1e-12
+# In fp32: those sums by roundings of 6e-8, through at most six layers, split over any number of processes.
+MODEL = 2e-5
+# In fp32 with rows behind the last token that belong to no sequence: the same tokens in another tile, as in ROW_ALONE.
+MODEL_TAIL = 2e-6
+# bf16 in the largest logit: the rounding of weights and rows to 2^-8 was seen to make up to 2e-2, and must make more than fp32's
+# own error, or it was fp32 under another name.
+MODEL_BF16_LEAST, MODEL_BF16 = 1e-4, 5e-2
+# INT8 must move the largest logit by more than this, or it was fp32 under another name.
+MODEL_INT8_LEAST = 1e-3
+# Least cosine of INT8's logits with those of transformers, by how scales are found. The fewest bits of all three were seen to give
+# 0.9998, 0.9998 and 0.9991 on random models; wrong scales or zeros give 0.9 and less.
+COSINE = {"dynamic": 0.9997, "static": 0.9996, "v2": 0.998}
+# Of the kernels' INT8 with plain torch's: a sum in another order rounds some numbers to the other side of a half, and the layers
+# after it see another number. That is less than half of what INT8 itself changes.
+COSINE_SAME = {approach: (1 + least) / 2 for approach, least in COSINE.items()}
+# The same in bf16: 4e-6 short of one was seen, and 4e-5 from torch's own bf16. Kernels against plain torch: 5e-8 was seen.
+COSINE_BF16 = 0.9999
+COSINE_BF16_SAME = 1 - 1e-6
+# Of a trained model, the embedded one: w7a7 with one calibrated scale a tensor was the worst of a dozen kinds seen, 0.99997.
+COSINE_TRAINED = 0.9999
+# At most this much of a trained model's primary metric may be lost: what fp32 and INT8 or bf16 of the same model may lie apart.
+DROP = 0.003
+# A logit of several processes against that of one. fp32: as above. INT8: static scales and the rows of a weight are those of one
+# process, and what differs is values that round to the other side of a half, seen up to 0.01; dynamic scales are those of the
+# shard's own columns of a token, finer than the whole token's and so another rounding of every value, seen up to 0.027 on logits
+# of 2.7. bf16: the other side of a tie, 2^-8 of a value. v2 over stages exchanges the bytes that one process keeps: to the bit.
+SPLIT = {"fp32": MODEL, "bf16": 5e-3, "dynamic": 5e-2, "static": 5e-2, "v2": 0.0}
 
 
 def close(actual: torch.Tensor, expected: torch.Tensor, allowed: float | torch.Tensor) -> None:
