@@ -2,10 +2,11 @@
 
 The statistic of a visit is ln(median of the case / median of the anchor) where both measurements timed the anchor in every
 visit, else ln(median of the case). Two stored runs are not measured side by side, so the spread of the visits of one run
-says little about the difference of two: the variance is moderated over the suite and never falls below what was measured
-between runs, nor below what the rounds inside the visits show. Only anchored visits on the same machine and stack can say
-`regressed` or `improved`. Source of the terms: 234 fresh processes on a noisy machine; two unpaired sides differed with SD
-17-34 %, anchored visits with up to 4 %.
+says little about the difference of two: to the variance of visits, moderated over the suite and never under what the rounds
+inside them show, comes that of runs. A stored run nominates like the screen of a run side by side: a case is cleared that is
+hardly slower by the effect. Only anchored visits on the same machine and stack can say `regressed` or `improved`, and for that
+the anchor is not trusted to follow every program. Source of the terms: 234 fresh processes on a noisy machine; two unpaired
+sides differed with SD 17-34 %, those beside an anchor with 2.3 % where it does a similar thing and 9-15 % where it does not.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from pytest_perfq.core.measurement import Measurement, Visit
 from pytest_perfq.core.rules import RULES
 from pytest_perfq.core.shift import machine_shift
 
-# Never taken to be smaller, in units of ln: SD of an anchored visit; SD of the difference of two runs without an anchor.
-ANCHORED_VISIT_SD, UNANCHORED_RUN_SD = 0.04, 0.25
+# SD of a run, whatever its visits agree on, in units of ln: beside an anchor that is alike, which nominates; beside one that
+# may not be, which accuses; and without any.
+ALIKE_RUN_SD, RUN_SD, UNANCHORED_RUN_SD = 0.023, 0.10, 0.18
+# So many are as good as any more.
+MOST_DF = 1000.0
 # Fewer visits than the first look of the screen do not even nominate.
 MIN_VISITS = RULES.screen_visits[0]
 # Runs further apart than this are of different days: what lives on the machine besides has changed, and they nominate only.
@@ -136,40 +140,51 @@ def pooled_variance(drifts: Sequence[Drift], anchored: bool) -> float:
     known = [one for one in drifts if one.anchored == anchored and one.df]
     total = sum(one.df for one in known)
     pooled = sum(one.variance * one.df for one in known) / total if total else 0.0
-    return max(pooled, ANCHORED_VISIT_SD**2)
+    return max(pooled, RULES.smallest_sd**2)
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A drift with its error. limit: the slow-down promised at most, None where nothing was. error: standard error of the
-    drift's mean. slower, faster: p of no slow-down over the limit (or the floor), and of no speed-up over the floor, not yet
-    adjusted for the suite."""
+    """A drift with its error. limit: the slow-down promised at most, None where nothing was. error, df: of the drift's mean,
+    for nominating. accusing: the error by which it alarms. slower, faster: p of no slow-down over the limit (or the floor), and
+    of no speed-up over the floor, by that error and not yet adjusted for the suite."""
 
     drift: Drift
     limit: float | None
     error: float
     df: float
+    accusing: float
     slower: float
     faster: float
 
     @property
     def upper(self) -> float:
-        """95 % upper bound of the slow-down, ln."""
-        return self.drift.mean + stats.t_quantile(0.05, self.df) * self.error
+        """Upper bound of the slow-down, ln: what the screen lets go."""
+        return self.drift.mean + stats.t_quantile(RULES.screen_p, self.df) * self.error
+
+
+def _between_runs(visits: float, df: float, run_sd: float) -> tuple[float, float]:
+    """Standard error of the difference of two runs that vary by this SD each, and its degrees of freedom (Satterthwaite),
+    rounded down to two digits since quantiles are kept by them. visits: variance of the difference as its visits show it, over
+    df."""
+    total = visits + 2.0 * run_sd**2
+    freedom = min(MOST_DF, df * (total / visits) ** 2)
+    digit = 10.0 ** (math.floor(math.log10(freedom)) - 1)
+    return math.sqrt(total), math.floor(freedom / digit) * digit
 
 
 def test(found: Drift, prior: float, limit: float | None) -> Tested:
     """limit: the slow-down promised at most (None: nothing over the floor). prior: variance of a visit over the suite."""
-    own, df = stats.moderated(found.variance, found.df, prior)
-    error = math.sqrt(max(own, ANCHORED_VISIT_SD**2, found.noise or 0.0) * (1.0 / found.candidate + 1.0 / found.baseline))
-    if not found.anchored:
-        error = max(error, UNANCHORED_RUN_SD)
+    own, own_df = stats.moderated(found.variance, found.df, prior, RULES.prior_df)
+    visits = max(own, RULES.smallest_sd**2, found.noise or 0.0) * (1.0 / found.candidate + 1.0 / found.baseline)
+    error, df = _between_runs(visits, own_df, ALIKE_RUN_SD if found.anchored else UNANCHORED_RUN_SD)
+    accusing, far_df = _between_runs(visits, own_df, RUN_SD if found.anchored else UNANCHORED_RUN_SD)
     bar = math.log1p(RULES.floor if limit is None else limit)
     # A p of one half or more decides nothing: that tail is not worth computing.
-    slower = stats.t_tail((found.mean - bar) / error, df) if found.mean > bar else 1.0
+    slower = stats.t_tail((found.mean - bar) / accusing, far_df) if found.mean > bar else 1.0
     floor = math.log1p(RULES.floor)
-    faster = stats.t_tail((-found.mean - floor) / error, df) if found.mean < -floor else 1.0
-    return Tested(found, limit, error, df, slower, faster)
+    faster = stats.t_tail((-found.mean - floor) / accusing, far_df) if found.mean < -floor else 1.0
+    return Tested(found, limit, error, df, accusing, slower, faster)
 
 
 def conclude(
@@ -193,10 +208,15 @@ def conclude(
         status = "improved" if gates and faster < RULES.alpha else "pass"
     else:
         status = "inconclusive"
-        effect = math.expm1(stats.minimal_effect(tested.error, tested.df, RULES.alpha / max(1, family)))
+        effect = math.expm1(stats.minimal_effect(tested.error, tested.df, RULES.screen_p))
         note.append(f"a slowdown under {effect:.0%} cannot be seen with {min(found.candidate, found.baseline)} visits")
         if not found.same_day:
             note.append("measured on another day, which only nominates; confirm with --perf-confirm=REV or `perfq ab`")
+        elif gates:
+            alarm = math.expm1(
+                math.log1p(RULES.floor) + stats.t_quantile(RULES.alpha / max(1, family), MOST_DF) * tested.accusing
+            )
+            note.append(f"two stored runs alarm from {alarm:+.0%}; confirm less with --perf-confirm=REV or `perfq ab`")
         elif not found.anchored:
             note.append("there is no anchor in every visit to tell the machine's drift from the case's")
         elif min(found.candidate, found.baseline) < MIN_VISITS:
