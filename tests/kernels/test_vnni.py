@@ -19,6 +19,7 @@ import test_encoder
 import test_layer
 import test_linear
 import test_linear_int8
+import tolerance
 import torch
 from kept import CACHE
 from operands import bounds, integers, normal, one, weight, weight_int8, zero
@@ -30,8 +31,9 @@ pytestmark = pytest.mark.skipif("avx2" not in isas.runnable(isas.cpu_flags()), r
 ALL_BITS = sorted(BITS)
 ONLY_WIDE = (test_attention, test_encoder, test_layer, test_linear)
 for _module in (test_linear_int8, *ONLY_WIDE):
+    # Under the module's name as well: several have tests of one name, and the last would stand for all.
     globals().update(
-        (name, test)
+        (f"{name}_of_{_module.__name__.removeprefix('test_')}", test)
         for name, test in vars(_module).items()
         if name.startswith("test_") and inspect.isfunction(test) and "isa" in inspect.signature(test).parameters
     )
@@ -62,8 +64,8 @@ def hold_alike(ours, theirs):
     """To the last bit; but for the sanitizers' build, in which sets differ by which multiply-adds the compiler fuses: there a
     float by a few roundings, and so a level of a quantized one by one."""
     exact = os.environ.get(ops.SANITIZE) != "1"
-    atol = 0.0 if exact else 1.0 if ours.dtype == torch.uint8 else 1e-4
-    torch.testing.assert_close(ours, theirs, rtol=0.0 if exact else 1e-4, atol=atol)
+    atol = 0.0 if exact else 1.0 if ours.dtype == torch.uint8 else tolerance.FUSED
+    torch.testing.assert_close(ours, theirs, rtol=0.0 if exact else tolerance.FUSED, atol=atol)
 
 
 def on(kernels, isa, call):
