@@ -32,7 +32,9 @@ def test_the_oracle_is_torchs_attention(heads):
     lengths = [5, 0, 1, 9]
     qkv = normal(15, 3 * 24).double()
     expected = by_torch(qkv, lengths, heads, 0.3)
-    torch.testing.assert_close(reference.varlen_attention(qkv, bounds(lengths), heads, 0.3), expected, rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        reference.varlen_attention(qkv, bounds(lengths), heads, 0.3), expected, rtol=0, atol=tolerance.ORACLE
+    )
 
 
 @pytest.mark.parametrize("lengths", BATCHES, ids=str)
@@ -144,6 +146,33 @@ def test_int8(heads, size, lengths, levels, isa, kernels):
     doubles = [one.double() for one in SCALES]
     ours = reference.varlen_attention_int8(qkv, bounds(lengths), heads, scale, doubles, ZEROS, levels)
     tolerance.quantized(ours, by_torch(real, lengths, heads, scale), SCALES[1], ZEROS[1], levels, 1e-12)
+
+
+@few
+@given(
+    lengths=st.lists(st.integers(0, 70), max_size=6),
+    heads=st.integers(1, 5),
+    size=st.sampled_from([8, 24, 32, 64, 96, 128]),
+    levels=st.sampled_from([255, 127]),
+    spans=st.tuples(st.floats(1, 4), st.floats(0.5, 4)),
+    zeros=st.tuples(st.floats(0.3, 0.7), st.floats(0, 1)),
+)
+def test_int8_of_any_shape(lengths, heads, size, levels, spans, zeros, isa, kernels):
+    """spans: what lies between the lowest and the highest level of qkv and output; zeros: where 0 is on that way."""
+    qkv = integers(0, levels, sum(lengths), 3 * heads * size, dtype=torch.uint8)
+    scales, at = [one(span / levels) for span in spans], [zero(round(share * levels)) for share in zeros]
+    output = kernels.varlen_attention_int8(qkv, bounds(lengths), heads, size**-0.5, scales, at, levels)
+    real = reference.dequantize(qkv, scales[0].double(), at[0])
+    expected = by_torch(real, lengths, heads, size**-0.5)
+    tolerance.quantized(output, expected, scales[1], at[1], levels, 2 * tolerance.ATTENTION)
+
+
+def test_int8_the_longest_row_and_the_largest_batch(isa, kernels):
+    for lengths, size in (([4096], 8), ([row % 4 for row in range(4096)], 16)):
+        qkv = integers(0, 127, sum(lengths), 3 * size, dtype=torch.uint8)
+        output = kernels.varlen_attention_int8(qkv, bounds(lengths), 1, size**-0.5, SCALES, ZEROS, 127)
+        expected = by_torch(reference.dequantize(qkv, SCALES[0].double(), ZEROS[0]), lengths, 1, size**-0.5)
+        tolerance.quantized(output, expected, SCALES[1], ZEROS[1], 127, tolerance.ATTENTION)
 
 
 def test_int8_what_does_not_fit_is_refused(isa, kernels):

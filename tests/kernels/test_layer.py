@@ -3,7 +3,9 @@
 import pytest
 import tolerance
 import torch
-from operands import BATCHES, bounds, normal, refused
+from hypothesis import given
+from hypothesis import strategies as st
+from operands import BATCHES, bounds, few, normal, refused
 from plain_layer import FLOATS, biases_and_norms, layer_matrices, layer_weights
 
 from pytest_perfq.kernels import isas, reference
@@ -68,6 +70,28 @@ def test_in_bf16_it_is_the_oracles(hidden, heads, inner, bf16):
     wanted = reference.layer(x.double(), cu_seqlens, matrices, [], *doubled, *ends)
     tolerance.close(got, wanted, tolerance.LAYER_BF16)
     torch.library.opcheck(torch.ops.perfq.layer.default, (x, cu_seqlens, *layer_weights(bf16, hidden, inner, "bf16"), *ends))
+
+
+@few
+@given(
+    lengths=st.lists(st.integers(0, 40), max_size=5),
+    heads=st.integers(1, 4),
+    size=st.sampled_from([8, 16, 24, 40]),
+    inner=st.integers(1, 90),
+    bits=st.sampled_from(ALL),
+    activation=st.sampled_from(["gelu", "gelu_tanh", "relu"]),
+)
+def test_any_shape(lengths, heads, size, inner, bits, activation, isa, kernels):
+    """To the bit its ops one after the other, in fp32 near the oracle too."""
+    hidden, cu_seqlens = heads * size, bounds(lengths)
+    weights, x = layer_weights(kernels, hidden, inner, bits), normal(sum(lengths), hidden)
+    got = kernels.layer(x, cu_seqlens, *weights, heads, 0.3, *ENDS, bits, activation)
+    assert torch.equal(got, one_by_one(kernels, x, cu_seqlens, weights, heads, 0.3, bits, activation))
+    if bits == "fp32":
+        matrices, _ = layer_matrices(hidden, inner, bits)
+        doubled = [[one.double() for one in some] for some in (matrices, [], *biases_and_norms(hidden, inner))]
+        wanted = reference.layer(x.double(), cu_seqlens, *doubled, heads, 0.3, *ENDS, bits, activation)
+        tolerance.close(got, wanted, tolerance.LAYER)
 
 
 def test_threads_do_not_change_it(isa, kernels):

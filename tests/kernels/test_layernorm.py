@@ -33,7 +33,7 @@ def test_the_oracle_is_torchs_layer_norm(eps):
     x, residual, linear_bias, weight, bias = double(normal(5, 17), normal(5, 17, seed=2), normal(17), *affine(17))
     expected = F.layer_norm(x + residual + linear_bias, (17,), weight, bias, eps)
     torch.testing.assert_close(
-        reference.add_layernorm(x, residual, linear_bias, weight, bias, eps), expected, rtol=0, atol=1e-13
+        reference.add_layernorm(x, residual, linear_bias, weight, bias, eps), expected, rtol=0, atol=tolerance.ORACLE
     )
 
 
@@ -121,6 +121,25 @@ def test_int8(hidden, tokens, levels, isa, kernels):
     tolerance.quantized(output, expected, SCALES[2], ZEROS[2], levels, tolerance.LAYERNORM)
     ours = reference.add_layernorm_int8(x, residual, *double(weight, bias), EPS, double(*SCALES), ZEROS, levels)
     tolerance.quantized(ours, expected, SCALES[2], ZEROS[2], levels, 1e-12)
+
+
+@few
+@given(
+    tokens=st.integers(0, 40),
+    hidden=st.integers(8, 300),
+    levels=st.sampled_from([255, 127]),
+    spans=st.tuples(st.floats(0.5, 8), st.floats(0.5, 8), st.floats(0.5, 8)),
+    zeros=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+)
+def test_int8_of_any_shape(tokens, hidden, levels, spans, zeros, isa, kernels):
+    """spans: what lies between the lowest and the highest level of x, residual and output; zeros: where 0 is on that way."""
+    x, residual = integers(0, levels, 2, tokens, hidden, dtype=torch.uint8)
+    (weight, bias), scales = affine(hidden), [one(span / levels) for span in spans]
+    at = [zero(round(share * levels)) for share in zeros]
+    output = kernels.add_layernorm_int8(x, residual, weight, bias, EPS, scales, at, levels)
+    summed = sum(reference.dequantize(q, scale.double(), z) for q, scale, z in zip((x, residual), scales, at, strict=False))
+    expected = F.layer_norm(summed, (hidden,), *double(weight, bias), EPS)
+    tolerance.quantized(output, expected, scales[2], at[2], levels, tolerance.LAYERNORM)
 
 
 def test_int8_saturates_at_both_ends(isa, kernels):
