@@ -20,17 +20,17 @@ HEADS = {
 }
 
 
-def _config(family: str, **sizes):
+def _config(family: str, max_position_embeddings: int = POSITIONS, **sizes):
     if family == "minilm":  # all-MiniLM-L6: a BERT with heads of size 32
         large = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
-        return transformers.BertConfig(vocab_size=VOCABULARY, max_position_embeddings=POSITIONS, **large, **sizes)
+        return transformers.BertConfig(vocab_size=VOCABULARY, max_position_embeddings=max_position_embeddings, **large, **sizes)
     if family == "distilbert":
         return transformers.DistilBertConfig(
-            vocab_size=VOCABULARY, dim=32, n_layers=LAYERS, n_heads=2, hidden_dim=64, max_position_embeddings=POSITIONS,
-            **sizes,
+            vocab_size=VOCABULARY, dim=32, n_layers=LAYERS, n_heads=2, hidden_dim=64,
+            max_position_embeddings=max_position_embeddings, **sizes,
         )  # fmt: skip
     small = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 64, **sizes}
-    shared = {"vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS}
+    shared = {"vocab_size": VOCABULARY, "max_position_embeddings": max_position_embeddings}
     if family == "electra":
         return transformers.ElectraConfig(**small, **shared, embedding_size=16)
     return transformers.BertConfig(**small, **shared)
@@ -56,7 +56,8 @@ def make_model(family: str, task: str, seed: int = 7, **sizes) -> Model:
     key = hashlib.sha256(b"".join(value.numpy().tobytes() for value in module.state_dict().values()) + repr(config).encode())
     inputs = ("input_ids", "attention_mask") if family == "distilbert" else ("input_ids", "attention_mask", "token_type_ids")
     size = sum(weight.numel() * 4 for weight in module.parameters())
-    return Model(module, None, config, key.hexdigest(), f"tiny:{family}", inputs, outputs, POSITIONS, VOCABULARY, size)
+    positions = config.max_position_embeddings
+    return Model(module, None, config, key.hexdigest(), f"tiny:{family}", inputs, outputs, positions, VOCABULARY, size)
 
 
 def make_batch(model: Model, lengths: tuple[int, ...], columns: int, seed: int = 0) -> Batch:
