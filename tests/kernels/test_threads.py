@@ -1,0 +1,84 @@
+"""That as many threads work as torch is told to use, by the CPU time that the system counts for each."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from operands import bounds, normal, weight, weight_int8
+from plain_layer import layer_weights
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts CPU time by /proc/self/task")
+# The system counts in ticks of 10 ms, so a thread's share of this much is far more than one.
+ENOUGH_TICKS = 8
+CALLS = 3000
+
+
+def cpu_ticks():
+    """thread -> ticks of CPU time that it has had, in user and system mode. A thread may end while this reads."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            stat = (task / "stat").read_text()
+        except OSError:
+            continue
+        found[task.name] = sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+    return found
+
+
+def at_work(call, threads):
+    """How many threads had at least a quarter of an even share of what `call` took, called until each could have had enough."""
+    torch.set_num_threads(threads)
+    call()  # starts them
+    before = cpu_ticks()
+    for _ in range(CALLS):
+        call()
+        gained = [ticks - before.get(name, 0) for name, ticks in cpu_ticks().items()]
+        if sum(gained) >= ENOUGH_TICKS * threads:
+            break
+    assert sum(gained) >= ENOUGH_TICKS * threads, "too little work to tell who did it"
+    return sum(ticks >= sum(gained) / (4 * threads) for ticks in gained)
+
+
+def works(kernels):
+    """name -> a call with enough tokens that it is divided."""
+    x, qkv, cu_seqlens = normal(1500, 96), normal(1500, 3 * 96), bounds([500, 400, 400, 200])
+    packed = kernels.pack_weight(weight(384, 96))
+    matrix, scales = weight_int8(384, 96, "w8a7")
+    int8 = (kernels.pack_weight_int8(matrix, "w8a7"), scales, matrix.sum(1, dtype=torch.int32))
+    layers = {bits: layer_weights(kernels, 96, 384, bits) for bits in ("fp32", "w8a7")}
+    return {
+        "linear": lambda: kernels.linear(x, packed, None, 384, "gelu"),
+        "linear_int8": lambda: kernels.linear_int8(x, *int8, None, None, None, None, None, "w8a7", "gelu"),
+        "varlen_attention": lambda: kernels.varlen_attention(qkv, cu_seqlens, 3, 0.2),
+        **{
+            f"layer in {bits}": lambda bits=bits: kernels.layer(
+                x, cu_seqlens, *layers[bits], 3, 0.2, 1e-12, 1e-12, bits, "gelu"
+            )
+            for bits in layers
+        },
+    }
+
+
+@pytest.mark.parametrize("name", ["linear", "linear_int8", "varlen_attention", "layer in fp32", "layer in w8a7"])
+def test_as_many_threads_work_as_torch_is_told_to_use(name, kernels):
+    """Whatever else the machine does, and however few cores it has: who has a share of the work gets CPU time for it."""
+    call = works(kernels)[name]
+    try:
+        assert [at_work(call, threads) for threads in (1, 2, 3)] == [1, 2, 3]
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_threads_that_only_wait_do_not_count(kernels):
+    """The test of the test: a call too small to divide is one thread's, however many there are."""
+    x, packed = normal(1, 96), kernels.pack_weight(weight(16, 96))
+
+    def call():
+        for _ in range(200):
+            kernels.linear(x, packed, None, 16, "gelu")
+
+    try:
+        assert at_work(call, 3) == 1
+    finally:
+        torch.set_num_threads(1)
