@@ -11,40 +11,54 @@ import tolerance
 from native_programs import SHAPES, build, compiles
 from tiny_models import eager_logits, make_batch, make_model
 
-from pytest_perfq.core.quantization import Static
+from pytest_perfq.core.quantization import Dynamic, Static
 from pytest_perfq.errors import BuildError, ProgramError
 
-
-@pytest.fixture(scope="module")
-def two(lasting_resources):
-    """A model and its program over two processes."""
-    model = make_model("bert", "token-classification")
-    program = build(model, lasting_resources, task="token-classification", tp=2)
-    yield model, program
-    program.close()
+TASK = "token-classification"
 
 
 @compiles
-def test_two_processes_are_one_model(two):
-    model, program = two
-    assert program.facts.items() >= {"processes": 2, "threads": 1, "padding": "removed"}.items()
-    for lengths, columns in SHAPES:
-        batch = make_batch(model, lengths, columns)
-        feed = program.feed(batch)
-        outputs = [program.fetch(program.run(feed))["logits"] for _ in range(2)]
-        np.testing.assert_array_equal(*outputs)
-        mask = batch.arrays["attention_mask"].astype(bool)
-        wanted = eager_logits(model, batch)["logits"]
-        assert float(np.abs(outputs[0][mask] - wanted[mask]).max()) <= tolerance.MODEL
-        assert not outputs[0][~mask].any()
+def test_four_processes_are_one_model(lasting_resources):
+    """Two shards of each of two stages, by eager and by one process."""
+    model = make_model("bert", TASK)
+    one, four = build(model, lasting_resources, task=TASK), build(model, lasting_resources, task=TASK, tp=2, pp=2)
+    try:
+        assert four.facts.items() >= {"processes": 4, "threads": 1, "padding": "removed"}.items()
+        for lengths, columns in SHAPES:
+            batch = make_batch(model, lengths, columns)
+            feed = four.feed(batch)
+            outputs = [four.fetch(four.run(feed))["logits"] for _ in range(2)]
+            np.testing.assert_array_equal(*outputs)
+            mask = batch.arrays["attention_mask"].astype(bool)
+            for wanted in (eager_logits(model, batch), one.predict(batch)):
+                assert float(np.abs(outputs[0] - wanted["logits"])[mask].max()) <= tolerance.MODEL
+            assert not outputs[0][~mask].any()
+    finally:
+        four.close()
+
+
+@compiles
+def test_shards_in_dynamic_int8_round_by_scales_of_their_own(lasting_resources):
+    """So they are near one process, and not the same; stages change no scale."""
+    model = make_model("bert", TASK)
+    fields = {"task": TASK, "quantization": Dynamic()}
+    one, two = build(model, lasting_resources, **fields), build(model, lasting_resources, tp=2, **fields)
+    try:
+        for lengths, columns in SHAPES:
+            batch = make_batch(model, lengths, columns)
+            got, wanted = two.predict(batch)["logits"], one.predict(batch)["logits"]
+            assert 0.0 < float(np.abs(got - wanted).max()) <= tolerance.SPLIT["dynamic"]
+            assert not got[~batch.arrays["attention_mask"].astype(bool)].any()
+    finally:
+        two.close()
 
 
 @compiles
 def test_stages_and_int8_over_processes(lasting_resources):
-    model = make_model("bert", "token-classification")
+    model = make_model("bert", TASK)
     batch = make_batch(model, (30, 12), 30)
     batches = [make_batch(model, (20, 9), 30)]
-    fields = {"task": "token-classification", "quantization": Static(mode="v2"), "calibration": lambda: iter(batches)}
+    fields = {"task": TASK, "quantization": Static(mode="v2"), "calibration": lambda: iter(batches)}
     several = build(model, lasting_resources, pp=2, **fields)
     try:
         alone = build(model, lasting_resources, **fields).predict(batch)
