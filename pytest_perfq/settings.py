@@ -6,12 +6,15 @@ Knows the options and how to read them; knows nothing of what they do. Imports n
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_perfq.errors import UsageError
 
 if TYPE_CHECKING:
     import pytest
@@ -39,6 +42,13 @@ def seconds(text: str) -> float:
     if match is None or float(match[1]) == 0:
         raise ValueError("give a duration over zero, such as 500ms, 15s or 2m")
     return float(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def duration(seconds: float) -> str:
+    """The other way, rounded up: '0.5s', '80s', '3m'."""
+    if seconds < 10.0:
+        return f"{math.ceil(round(seconds * 10.0, 6)) / 10.0:g}s"
+    return f"{math.ceil(seconds)}s" if seconds <= 120.0 else f"{math.ceil(seconds / 60.0)}m"
 
 
 def fraction(text: str) -> float:
@@ -113,7 +123,9 @@ OPTIONS = (
         "time",
         DEFAULT_TIME,
         "TIME",
-        "most time for the timed part of a case, all sides together (default 15s); in passes, of the whole run",
+        "most time for timing. Where latency is timed before the tests (--perf-passes, --perf-vs) that of the whole run, kept "
+        "to a visit or two: half of it is held back for --perf-vs and --perf-confirm, and cases that it does not reach are "
+        "inconclusive (default: no limit). Elsewhere that of a case, all sides together (default 15s)",
         seconds,
     ),
     Option(
@@ -125,7 +137,7 @@ OPTIONS = (
         None,
         "N",
         "visit latency cases in N passes over the suite, each in fresh processes; 0 visits them in this "
-        "process (default: 3 with --perf-save or --perf-against, else 0)",
+        "process (default: 3 with --perf-save, --perf-against or --perf-vs, else 0)",
         _passes,
     ),
     Option("confirm", None, "REV", "confirm what --perf-against suspects side by side with this revision", str),
@@ -157,9 +169,9 @@ FLAGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How this run measures, judges and remembers. time: seconds a case; run_time: seconds of all passes, None without a bound;
-    precision: half width of the 95 % interval of the median, relative; store: SQLAlchemy URL or file; threads: None for the
-    physical cores."""
+    """How this run measures, judges and remembers. time: seconds a case; run_time: seconds of all that is timed before the
+    items, in passes or side by side, None without a bound; precision: half width of the 95 % interval of the median, relative;
+    store: SQLAlchemy URL or file; threads: None for the physical cores."""
 
     gpu: str
     against: str | None
@@ -217,8 +229,6 @@ def default_cache() -> Path:
 
 def read(config: pytest.Config) -> Settings:
     """The settings of this run. Raises UsageError naming the option, its value and what it takes."""
-    from pytest_perfq.errors import UsageError
-
     values: dict[str, Any] = {}
     for option in OPTIONS:
         given = _given(config, option.name)
@@ -242,17 +252,33 @@ def read(config: pytest.Config) -> Settings:
         )
     values["data"] = None if values["data"] is None else Path(values["data"]).resolve()
     values["cache"] = Path(values["cache"]) if values["cache"] else default_cache()
-    if values["passes"] is None:
-        values["passes"] = 3 if values["save"] or values["against"] else 0
-    values["run_time"] = None
-    if values["passes"] and _given(config, "time") is not None:
-        values["run_time"], values["time"] = values["time"], seconds(DEFAULT_TIME)
-    if values["confirm"] is not None and values["against"] is None:
-        raise UsageError(
-            f"--perf-confirm is {values['confirm']!r}, but nothing nominates suspects; give --perf-against DIR as well, or "
-            "compare two revisions with `perfq ab`"
-        )
+    _ahead(values, _given(config, "time"))
     if "://" not in values["store"]:
         # One store for a project, wherever in it pytest is started.
         values["store"] = str((config.rootpath / values["store"]).resolve())
     return Settings(**values)
+
+
+def _ahead(values: dict[str, Any], time: Any) -> None:
+    """What is measured before the items, and whose time --perf-time is then. time: as given, None where it was not. Raises
+    UsageError for options that contradict each other."""
+    vs, confirm = values["vs"], values["confirm"]
+    if values["passes"] is None:
+        values["passes"] = 3 if values["save"] or values["against"] or vs else 0
+    values["run_time"] = None
+    if values["passes"] and time is not None:
+        values["run_time"], values["time"] = values["time"], seconds(DEFAULT_TIME)
+    elif vs is not None and time is not None:
+        raise UsageError(
+            f"--perf-time is {time!r}, which with --perf-vs is that of the whole run, and --perf-passes is 0, by which every "
+            "test times its case once more and nobody keeps to it; leave one of the two out"
+        )
+    if confirm is not None and values["against"] is None:
+        raise UsageError(
+            f"--perf-confirm is {confirm!r}, but nothing nominates suspects; give --perf-against DIR as well, or "
+            "compare two revisions with `perfq ab`"
+        )
+    if confirm is not None and not values["passes"]:
+        raise UsageError(
+            f"--perf-confirm is {confirm!r}, and --perf-passes=0 measures nothing that could be suspected; leave that out"
+        )

@@ -1,0 +1,43 @@
+"""What is measured before the items, and whose time --perf-time is: by the options alone."""
+
+import pytest
+
+from pytest_perfq import settings
+from pytest_perfq.errors import UsageError
+
+
+def ahead(time=None, **given):
+    """(passes, seconds a case, seconds of the run) by these options."""
+    values = {"save": None, "against": None, "vs": None, "confirm": None, "passes": None, "time": 7.0 if time else 15.0}
+    values |= given
+    settings._ahead(values, time)
+    return values["passes"], values["time"], values["run_time"]
+
+
+def test_time_is_of_the_run_wherever_latency_is_measured_ahead():
+    assert ahead() == (0, 15.0, None) and ahead("7s") == (0, 7.0, None)
+    for given in ({"save": "v1"}, {"against": "v1"}, {"vs": "backend=eager"}, {"passes": 3}):
+        assert ahead(**given) == (3, 15.0, None) and ahead("7s", **given) == (3, 15.0, 7.0)
+    assert ahead("7s", save="v1", passes=0) == (0, 7.0, None)
+    assert ahead(vs="backend=eager", passes=0) == (0, 15.0, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"time": "7s", "vs": "backend=eager", "passes": 0},
+            r"^--perf-time is '7s', which with --perf-vs is that of the whole run",
+        ),
+        ({"confirm": "main"}, r"^--perf-confirm is 'main', but nothing nominates suspects; give --perf-against DIR"),
+        ({"confirm": "main", "against": "v1", "passes": 0}, r"^--perf-confirm is 'main', and --perf-passes=0 measures nothing"),
+    ],
+)
+def test_options_that_contradict_each_other_are_one_sentence(given, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        ahead(**given)
+
+
+def test_a_duration_is_read_as_it_is_told():
+    for number, text in ((0.5, "0.5s"), (0.7, "0.7s"), (4.0, "4s"), (9.91, "10s"), (80.0, "80s"), (79.2, "80s"), (121.0, "3m")):
+        assert settings.duration(number) == text and number <= settings.seconds(text)
