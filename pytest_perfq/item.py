@@ -86,13 +86,15 @@ class Gate:
         try:
             if reason is not None:
                 measurement = self.workbench.unmeasured(case, reason)
-            elif refusals := self.workbench.refuses(case):
+            elif refusals := self.workbench.refuses(case) or self.ahead.refusals(case.id):
                 refused = f"refused: {'; '.join(refusals)}"
                 if not (self.settings.strict and all(isinstance(reason, Lack) for reason in refusals)):
                     return Outcome(refused, skipped=True)
                 measurement = self.workbench.unmeasured(case, refused)
+            elif case.id in self.ahead.unvisited:
+                return self._unvisited(case, limits)
             else:
-                measurement = self.ahead.measurements.get(case.id) or self.workbench.measure(case, limits)
+                measurement = self.ahead.measured(case.id) or self.workbench.measure(case, limits)
         except Unavailable as error:
             return Outcome(f"unavailable: {error}", skipped=True)
         except (UsageError, DataError) as error:
@@ -115,7 +117,13 @@ class Gate:
             limits = self._limits(case_of(nodeid), None, budgets)
         except UsageError as error:
             return Outcome(f"usage error: {error}", failed=True)
-        ahead = self.ahead.measurements.get(case_of(nodeid).id)
+        case = case_of(nodeid)
+        if case.id in self.ahead.unvisited:
+            return self._unvisited(case, limits)
+        try:
+            ahead = self.ahead.measured(case.id)
+        except PerfqError as error:
+            return self._broken(case, str(error))
         done = self._resumed(nodeid) if ahead is None else None
         measured = ahead or (measure() if done is None else Measurement.from_json(done.measurement))
         resumed = done is not None and done.judged
@@ -214,6 +222,8 @@ class Gate:
         verdict = judge_suite(pairs, suite=suite, against=self._baseline is not None)[name]
         if name in self.ahead.decided:
             verdict = overruled(verdict, self.ahead.decided[name])
+        if name in self.ahead.noted:
+            verdict = replace(verdict, findings=(*verdict.findings, *self.ahead.noted[name]))
         unusable = verdict.status in ("unmeasured", "invalid")
         return Outcome(
             message="\n".join([*reasons(verdict), *self._examples(measurement, verdict)]),
@@ -256,9 +266,31 @@ class Gate:
         message = f"usage error: {reason}" if first == case.id else f"usage error, as {first} above"
         return self._unmeasured(case, reason, misused(case, reason), message)
 
+    def _unvisited(self, case: Case, limits: tuple[Limit, ...]) -> Outcome:
+        """A case for which no time was left: undecided, and never timed here, where it would be no like of the others."""
+        from pytest_perfq.core.finding import Finding, Verdict
+
+        reason = self.ahead.unvisited[case.id]
+        found = (Finding(rule="measured", status="inconclusive", note=reason), *self.ahead.decided.get(case.id, ()))
+        verdict = Verdict(case.id, found, limits)
+        return replace(self._unmeasured(case, reason, verdict, reason), failed=verdict.failed)
+
     def _unmeasured(self, case: Case, reason: str, verdict: Verdict, message: str) -> Outcome:
         from pytest_perfq.report.properties import properties
 
-        measurement = self.workbench.unmeasured(case, reason)
+        measurement = self._nothing(case, reason)
         record = {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False}
-        return Outcome(message, failed=True, record=record, properties=properties(measurement, verdict))
+        return Outcome(
+            message, failed=True, record=record, properties=properties(measurement, verdict), measurement=measurement,
+            verdict=verdict,
+        )  # fmt: skip
+
+    def _nothing(self, case: Case, reason: str) -> Measurement:
+        if case.test is None:
+            return self.workbench.unmeasured(case, reason)
+        from pytest_perfq import device
+        from pytest_perfq.core.measurement import Measurement
+
+        # A workbench would change how the memory of this process is kept, under tests that have nothing to do with it.
+        fingerprint = device.fingerprint("cpu", self.settings.threads or device.available_threads())
+        return Measurement(case=case, fingerprint=fingerprint, unmeasured=reason)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from pytest_perfq import baselines
 from pytest_perfq.store import Store
 
 
@@ -105,6 +106,15 @@ def test_a_configuration_is_held_against_another(project, run):
             "nothing is left to compare: this run refuses synthetic-feather/light/plume[does=refuse-all]",
         ),
         (("--perf-passes=-1",), "--perf-passes is '-1': give a whole number, 0 for none"),
+        (
+            ("--perf-vs=backend=plume", "--perf-time=10s"),
+            "--perf-time is '10s', which with --perf-vs is that of the whole run, and --perf-passes is 0, by which every test times "
+            "its case once more and nobody keeps to it; leave one of the two out",
+        ),
+        (
+            ("--perf-against=v1", "--perf-confirm=main"),
+            "--perf-confirm is 'main', and --perf-passes=0 measures nothing that could be suspected; leave that out",
+        ),
     ],
 )
 def test_what_is_asked_wrongly_is_one_sentence(project, run, args, sentence):
@@ -133,3 +143,39 @@ def test_a_ctrl_c_keeps_what_was_measured_and_a_resumed_run_measures_the_rest(pr
     # What was measured before counts: one more pass, which is one more process.
     assert [one.measurement["visits"][0] for one in last] == [one.measurement["visits"][0] for one in found]
     assert len((project.path / "pids").read_text().split()) == 3
+
+
+def test_a_case_that_crashes_from_its_second_pass_on_fails_whatever_its_first_visit_gave(project, run):
+    project.suite("backend='plume', accuracy=False")
+    layers(project, 0.5)
+    die = "\nimport signal\nif len(open('pids').read().split()) >= 2:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    file = project.path / "layers.py"
+    file.write_text(file.read_text() + die)
+    status, output = run("--perf-passes=2")
+    text = " ".join(output.split())
+    assert status == 1 and "1 failed" in text, output
+    assert "the worker of this run was ended by SIGKILL while asked to 'time'" in text and "(twice)" in text
+    # Tried in two workers, and not once more in the process of the items.
+    assert len((project.path / "pids").read_text().split()) == 3
+    with Store.open(project.path / ".perfq/results.db", readonly=True) as store:
+        found = store.records(store.runs()[0].id)
+    # What was measured is not lost, and says what it is.
+    assert [(one.status, len(one.measurement["visits"])) for one in found] == [("inconclusive", 1), ("fail", 0)]
+
+
+def test_time_that_is_used_up_is_told_and_leaves_what_it_did_not_reach_undecided(project, run):
+    project.suite("backend='plume', accuracy=False, batch_size=[1, 2, 3]")
+    layers(project, 0.5)
+    status, output = run("--perf-passes=2", "--perf-time=500ms", "--perf-save=baselines/v1")
+    text = " ".join(output.split())
+    assert status == 0, output
+    assert "--perf-time of 0.5s is used up: 2 cases got no visit and 1 case fewer than 2; all visits of this suite" in text
+    assert "2 cases: inconclusive: no time was left: give --perf-time more than 0.5s; all visits of this suite take" in text
+    # Nobody timed them in the process of the items.
+    assert len((project.path / "pids").read_text().split()) == 1
+    assert sorted((one.status, len(one.measurement["visits"])) for one in records(project)) == [
+        ("inconclusive", 0), ("inconclusive", 0), ("pass", 1),
+    ]  # fmt: skip
+    saved = baselines.load(project.path / "baselines/v1")
+    held = [saved.get(one.case_id) for one in records(project)]
+    assert [(len(one.visits), "no time was left" in (one.unmeasured or "")) for one in held] == [(1, False), *[(0, True)] * 2]

@@ -91,7 +91,7 @@ def test_what_one_side_cannot_hold_is_refused_and_no_axis_of_it_varies():
 
 def test_a_run_that_varies_an_axis_passes_over_them(tmp_path):
     test = Collected("test_it.py::test_work[1]", case_of("test_it.py::test_work[1]"))
-    given = SimpleNamespace(passes=0, against=None, vs="backend=eager", confirm=None)
+    given = SimpleNamespace(passes=0, against=None, vs="backend=eager", confirm=None, run_time=None)
     assert Beforehand(given, [test], [], tmp_path).run() == Ahead({}, {})
 
 
@@ -204,7 +204,7 @@ def test_what_a_baseline_suspects_is_confirmed_against_a_revision(project, monke
     assert status == 0 and "1 of 1, case 1 of 1: benchmark/test_it.py::test_work[1]" in output, output
     project.write(work=WORK.format(ms=3))
     status, output = run("--perf-against=base", "--perf-confirm=HEAD")
-    assert status == 1 and "regressed: slow-down from the baseline +" in output, output
+    assert status == 1 and "regressed: slow-down from the base +" in output, output
     assert "; against HEAD (" in output and "3 visits to screen it and 8 fresh visits to confirm it" in output
     assert "1 passed" not in output and "1 failed" in output
     with Store.open(".perfq/results.db", readonly=True) as store:
