@@ -42,6 +42,7 @@ class Recorder:
         self._saved: str | None = None
         self._aged: float | None = None
         self._seen: str | None = None
+        self._unjudged: list[str] = []
 
     def open(self, items: int | None = None) -> None:
         """Opens the store and begins a run in it, or takes up the unfinished one. Does nothing the second time. items: how
@@ -112,6 +113,7 @@ class Recorder:
             if not interrupted:
                 if self._whole:
                     self._store.finish_run(self._run)
+                self._unjudged = self._left_out()
                 if self.settings.save is not None and self._judged:
                     self._save(self.settings.save)
         finally:
@@ -139,6 +141,17 @@ class Recorder:
             if one.case.kind == "latency" and (not one.visits or verdict.status == "invalid")
         ]
         return self._store.last_valid(bad) if bad else None
+
+    def _left_out(self) -> list[str]:
+        """That cases of the baseline had no verdict, where it is so."""
+        against, run = self.settings.against, self._run
+        if against is None or run is None:
+            return []
+        from pytest_perfq import baselines
+        from pytest_perfq.report.ending import unjudged
+
+        judged = {verdict.case_id for _, verdict in self._judged.values()}
+        return unjudged(judged, [*baselines.load(against)], against, f"{run}{self._option()}")
 
     def _visible(self) -> str | None:
         """What slow-downs can be seen here, where somebody compares and the cases were calibrated."""
@@ -188,6 +201,7 @@ class Recorder:
             from pytest_perfq.report.ending import new
 
             found += new(self._walked(), self.settings.against, self._run, self._saved is not None)
+        found += self._unjudged
         improved = sum(verdict.status == "improved" for _, verdict in self._judged.values())
         if improved and self.settings.against is not None and self._run is not None:
             found.append(

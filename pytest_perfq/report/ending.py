@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pytest_perfq.core.finding import FAILED, Verdict
@@ -20,6 +20,18 @@ def new(records: Sequence[tuple[Measurement, Verdict]], baseline: str, run: str,
     right = "it is" if len(names) == 1 else "they are"
     step = f"; once {right} right, save the suite with --perf-save, or this run with: perfq accept {run} {baseline} --overwrite"
     return [unheld(names, f"the baseline {baseline}") + ("" if saving else step)]
+
+
+def unjudged(judged: Collection[str], known: Collection[str], baseline: str, again: str) -> list[str]:
+    """A sentence where cases of the baseline had no verdict in this run. Whether they were left out, refused or taken away it
+    does not know. judged, known: ids, of this run and of the baseline. again: the run as `perfq compare` is told it."""
+    held = sum(name in judged for name in known)
+    if held == len(known):
+        return []
+    return [
+        f"{held} of the {len(known)} cases of the baseline {baseline} were judged; the others are named by: "
+        f"perfq compare {baseline} {again}"
+    ]
 
 
 def saved(verdicts: Sequence[Verdict], folder: str | Path) -> str:

@@ -1,15 +1,24 @@
 """What a run says at its end: rows in the order of the walk, and a command that shows them again."""
 
+import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from making import case, latency
 
+from pytest_perfq import baselines
+from pytest_perfq.cli import main
+from pytest_perfq.core.conditions import Conditions
+from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.verdict import judge
 from pytest_perfq.recorder import Recorder
 from pytest_perfq.settings import Settings
+from pytest_perfq.store import Store
 
 WALK = [9, 0, 3]
+DAY = 86400.0
 
 
 def settings(store, tmp_path):
@@ -71,3 +80,81 @@ def test_a_password_in_the_name_of_the_store_is_not_printed(tmp_path):
     recorder._run, recorder._name = "20260101-000000-abcd", "postgresql://me:***@db/perfq"
     text = " ".join(" ".join(recorder.lines(80)).split())
     assert "secret" not in text and text.endswith("perfq report 20260101-000000-abcd with PERFQ_STORE set to that URL")
+
+
+def disturbed(number):
+    """A timing that is invalid: the clock stepped in its first visit."""
+    found = latency(number)
+    first = replace(found.visits[0], conditions=Conditions(duration_s=1.0, readings=9, clock_step_s=-3.0))
+    return replace(found, visits=(first, *found.visits[1:]))
+
+
+def told_of_age(tmp_path, before, now):
+    """What a run says of the age of timings. before: (measurement, days ago) of an earlier run. now: its measurements."""
+    tmp_path.mkdir(exist_ok=True)
+    with Store.open(tmp_path / "runs.db") as store:
+        run = store.begin_run(["pytest"], {})
+        for one, days in before:
+            verdict = judge(one, ())
+            at_s = time.time() - days * DAY
+            store.record(run, f"t.py::test[{one.case.id}]", one.to_json(), verdict.to_json(), at_s=at_s)
+        store.finish_run(run)
+    recorder = Recorder(settings(tmp_path / "runs.db", tmp_path))
+    for one in now:
+        record = {"measurement": one.to_json(), "verdict": judge(one, ()).to_json(), "resumed": False, "attempt": 0}
+        recorder.remember(f"t.py::test[{one.case.id}]", record)
+    recorder.finish(interrupted=False)
+    return [line for line in recorder.lines(200) if "last valid timing" in line]
+
+
+@pytest.mark.parametrize("days, told", [(9.1, "9 days"), (1.1, "1 day"), (1.9, "2 days"), (0.5, None)])
+@pytest.mark.parametrize("bad", ["disturbed", "unmeasured"])
+def test_a_case_without_a_valid_timing_tells_how_old_its_last_one_is(tmp_path, days, told, bad):
+    now = disturbed(0) if bad == "disturbed" else replace(latency(0), visits=(), unmeasured="not on this GPU")
+    # Of earlier timings that were no more valid, and of other cases, nothing is told.
+    before = [(latency(0), days), (disturbed(0), days / 4), (latency(1), days / 8)]
+    found = told_of_age(tmp_path, before, [now, latency(2)])
+    assert found == ([] if told is None else [f"the last valid timing of cases without one is {told} old"])
+
+
+def test_a_run_that_timed_everything_and_a_case_that_never_was_timed_tell_no_age(tmp_path):
+    assert told_of_age(tmp_path, [(latency(0), 9)], [latency(0)]) == []
+    assert told_of_age(tmp_path / "other", [(latency(1), 9)], [disturbed(0)]) == []
+
+
+@pytest.mark.parametrize(("faster", "told"), [(1, "1 case has improved"), (2, "2 cases have improved"), (0, None)])
+def test_improvements_ask_to_be_kept(tmp_path, faster, told):
+    saved = [latency(number) for number in range(3)]
+    baselines.save(tmp_path / "v1", saved, [judge(one, ()) for one in saved])
+    recorder = Recorder(replace(settings(tmp_path / "runs.db", tmp_path), against=str(tmp_path / "v1")))
+    for number, one in enumerate(saved):
+        status = "improved" if number < faster else "pass"
+        verdict = Verdict(one.case.id, (Finding(rule="slowdown", status=status, observed=-0.2, limit=0.05),))
+        record = {"measurement": one.to_json(), "verdict": verdict.to_json(), "resumed": False, "attempt": 0}
+        recorder.remember(nodeid(number), record)
+    recorder.finish(interrupted=False)
+    found = [line for line in recorder.lines(1000) if "improved;" in line]
+    step = f"; make this run the baseline, so that the gain is kept, with: perfq accept {recorder._run} {tmp_path / 'v1'} --overwrite"
+    assert found == ([] if told is None else [told + step])
+
+
+@pytest.mark.parametrize(("numbers", "held"), [([0, 2], 2), ([0], 1), ([0, 1, 2], None), ([0, 1, 2, 3], None), ([3], 0)])
+def test_cases_of_the_baseline_that_had_no_verdict_are_counted_and_the_command_names_them(tmp_path, capsys, numbers, held):
+    """Whether somebody chose others, or the case was taken away, this run cannot know."""
+    was = [latency(number) for number in range(3)]
+    folder = baselines.save(tmp_path / "v1", was, [judge(one, ()) for one in was])
+    recorder = Recorder(replace(settings(tmp_path / "runs.db", tmp_path), against=str(folder)))
+    finished(recorder, numbers)
+    found = [line for line in recorder.lines(1000) if "were judged" in line]
+    if held is None:
+        assert found == []
+        return
+    told, _, again = found[0].partition(": ")
+    assert told == f"{held} of the 3 cases of the baseline {folder} were judged; the others are named by"
+    with pytest.raises(SystemExit) as done:
+        main([*again.split()[1:], "--format", "json"])
+    verdicts = {one["case_id"]: one["status"] for one in json.loads(capsys.readouterr().out)["cases"]}
+    assert done.value.code == 2
+    assert {name for name, status in verdicts.items() if status == "invalid"} == {
+        case(number).id for number in range(3) if number not in numbers
+    }
