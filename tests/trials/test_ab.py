@@ -10,6 +10,7 @@ import psutil
 import pytest
 from throwaway import FEATHER
 
+from pytest_perfq.report.seen import too_fine
 from pytest_perfq.store import Store
 
 FIRST = "synthetic-feather/light/plume@cpu/fp32/b1/s8"
@@ -96,6 +97,7 @@ def test_two_configurations_share_a_process_and_promises_of_this_machine_are_hel
     assert p50["observed"] >= 1.0 and p50["note"].endswith("calls took longer; already red in the baseline")
 
 
+@pytest.mark.slow
 def test_two_environments_are_held_against_each_other(project, command, unwatched):
     """Two Pythons under which the same program takes longer and shorter, as under another torch or driver."""
     project.suite()
@@ -116,6 +118,23 @@ def test_two_environments_are_held_against_each_other(project, command, unwatche
         visits = store.records(run.id, latest=True)[0].measurement["visits"]
     assert run.settings["trial"] == {"base": str(old), "candidate": str(new), "vs": None}
     assert all(min(one["base"]["durations_ns"]) >= 3e6 > 2e6 > min(one["case"]["durations_ns"]) >= 1e6 for one in visits)
+
+
+@pytest.mark.slow
+def test_a_calibration_of_this_machine_refuses_a_promise_that_it_cannot_see(project, command, unwatched):
+    """Both commands must mean one machine: otherwise nothing would be refused, without a word."""
+    project.suite(f"{FEATHER}, budgets=Budget(max_slowdown=0.01)")
+    project.layers(0.5)
+    project.commit("one")
+    status, output, errors = command("calibrate", "test_it.py", "--visits", 4, "--threads", 1)
+    assert status == 0 and f"{FIRST}: " in output, errors
+    with Store.open(".perfq/results.db", readonly=True) as store:
+        (found,) = store.calibrations().values()
+    assert (found.case_id, found.visits) == (FIRST, 4) and 0.001 <= found.deviation < 1.0
+    status, output, errors = command("ab", "HEAD", ".", "test_it.py", "--threads", 1, "--format", "json")
+    (finding,) = json.loads(output)["cases"][0]["findings"]
+    assert status == 2 and finding["status"] == "invalid", errors
+    assert finding["note"] == too_fine(0.01, found.deviation)
 
 
 def test_ctrl_c_keeps_what_there_is_and_leaves_nobody_behind(project, command):
