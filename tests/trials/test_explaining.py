@@ -20,7 +20,7 @@ from pytest_perfq.errors import TrialError
 from pytest_perfq.report.explain import explain, reasons
 from pytest_perfq.trials import explaining, running
 from pytest_perfq.trials.ahead import Ahead
-from pytest_perfq.trials.beforehand import _decided
+from pytest_perfq.trials.beforehand import _finding
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.opened import Lost
@@ -217,7 +217,7 @@ def test_a_failed_item_shows_what_was_found_before_it(tmp_path):
     )
     Ahead(decided={"c": (found,)}).write(tmp_path / "ahead.json")
     (kept,) = Ahead.read(tmp_path / "ahead.json").decided["c"]
-    told = reasons(overruled(Verdict("c", (Finding(rule="slowdown", status="inconclusive"),)), [_decided(kept, "main")]))
+    told = reasons(overruled(Verdict("c", (Finding(rule="slowdown", status="inconclusive"),)), [_finding(kept, "main")]))
     assert told[0].startswith("regressed: slow-down from the baseline +40.0%; against main, why; +0.4 ms: MatMul ->")
     assert told[1:] == ["  operator", "  MatMul"]
 
