@@ -59,8 +59,8 @@ def test_ties_go_to_the_even_level_as_torchs_do(isa, kernels):
 @pytest.mark.parametrize("levels", [255, 127])
 @pytest.mark.parametrize("at", [0, 7, 127])
 def test_what_is_out_of_range_goes_to_its_end(levels, at, isa, kernels):
-    x = torch.tensor([[-3e38, -1e9, -1e3, 1e3, 1e9, 3e38, -float("inf"), float("inf"), 0.0]])
-    expected = torch.tensor([[0, 0, 0, levels, levels, levels, 0, levels, at]], dtype=torch.uint8)
+    x = torch.tensor([[-3.4e38, -1e9, -1e3, 1e3, 1e9, 3.4e38, 0.0]])  # what is infinite is refused: test_refusals_cpu.py
+    expected = torch.tensor([[0, 0, 0, levels, levels, levels, at]], dtype=torch.uint8)
     assert torch.equal(kernels.quantize(x, one(0.5), zero(at), levels), expected)
 
 

@@ -19,7 +19,7 @@ from pytest_perfq.backends._native.machine import Facts
 from pytest_perfq.backends._native.program import NativeProgram
 from pytest_perfq.contracts import Arrays, Batch, Model, Predict
 from pytest_perfq.errors import BuildError, ProgramError
-from pytest_perfq.kernels import encoder, ops, packing, parallel
+from pytest_perfq.kernels import encoder, ops, packing
 from pytest_perfq.kernels.weights import Weights
 
 ADVICE = "use backend eager and report the model"
@@ -48,22 +48,10 @@ def eager(model: Model) -> Eager:
 
 
 def same_weights(whole: Weights, given: Eager) -> None:
-    """Holds weights as they were read, packed in fp32 on this CPU, to what fp32 is held to. A layer is packed when its turn
-    comes, so that no second copy of the model is ever there: memory that a process frees may stay with it, and would count as
-    the program's. Raises BuildError."""
-    stages = len(whole.layers)
-
-    def forward(feed: encoder.Feed) -> torch.Tensor:
-        for rank in range(stages):
-            part, recipe = parallel.part(whole, packing.FP32, parallel.Place(rank, tp=1, pp=stages))
-            stage = encoder.Encoder(packing.pack(part, ops, recipe), ops)
-            layout = stage.layout(feed)
-            if rank == 0:
-                x = stage.embed(feed, layout)
-            x = stage.layers(x, layout)
-        return stage.head(x, layout)
-
-    _logits(NativeProgram(forward, 0, given.model).predict, given, "fp32", "the native encoder in fp32")
+    """Holds weights as they were read, packed in fp32 on this CPU, to what fp32 is held to, and forgets what it packed: its
+    memory serves the packing that follows. Raises BuildError."""
+    made = encoder.Encoder(packing.pack(whole, ops, packing.FP32), ops)
+    _logits(NativeProgram(made, 0, given.model).predict, given, "fp32", "the native encoder in fp32")
 
 
 def distances(predict: Predict, given: Eager, precision: str | None) -> Facts:
