@@ -87,13 +87,16 @@ class Allowance:
     given_s: float | None
     clock: Callable[[], float]
     _spent: float = 0.0
+    _kept: float = 0.0
 
     def share_s(self, followed: bool) -> float | None:
-        """What the next stage may take: all that is left, or half of it where another follows. None without a bound."""
+        """What the next stage may take: all that is left, or half of it where another follows, for which the other half is kept
+        even if this one's last visit is long. None without a bound."""
         if self.given_s is None:
             return None
-        left = max(0.0, self.given_s - self._spent)
-        return left / 2.0 if followed else left
+        left = max(self._kept, self.given_s - self._spent)
+        self._kept = left / 2.0 if followed else 0.0
+        return left - self._kept
 
     @contextmanager
     def spending(self) -> Iterator[None]:

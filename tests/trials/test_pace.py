@@ -43,13 +43,15 @@ def test_what_is_needed_knows_no_bound_and_what_is_left_does():
 def test_stages_share_an_allowance_and_what_lies_between_is_not_counted():
     now = [0.0]
     allowance = Allowance(100.0, lambda: now[0])
-    assert (allowance.share_s(followed=True), allowance.share_s(followed=False)) == (50.0, 100.0)
+    assert allowance.share_s(followed=True) == 50.0
     with allowance.spending():
         now[0] += 30.0
     now[0] += 1000.0
-    assert (allowance.share_s(followed=True), allowance.share_s(followed=False)) == (35.0, 70.0)
+    assert allowance.share_s(followed=True) == 35.0
     with pytest.raises(KeyboardInterrupt), allowance.spending():
         now[0] += 80.0
         raise KeyboardInterrupt
-    assert allowance.share_s(followed=False) == 0.0
+    # What was kept for the last is there, however long the last visit before it took; then there is nothing.
+    assert allowance.share_s(followed=False) == 35.0 and allowance.share_s(followed=False) == 0.0
+    assert Allowance(8.0, lambda: now[0]).share_s(followed=False) == 8.0
     assert Allowance(None, lambda: now[0]).share_s(followed=True) is None
