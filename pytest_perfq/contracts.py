@@ -145,8 +145,8 @@ class Refilled(Program, Protocol):
     its name or its address, then shows as the logits of other words. A program without it is fed anew."""
 
     def refill(self, feed: Any, batch: Batch) -> None:
-        """Writes a batch of the same shape and lengths to where the feed lies, which may be the memory of the batch that it was
-        made of. Not timed; done when it returns. A recorded feed stays recorded."""
+        """Writes the ids of a batch, which alone differ from what was fed, to where the feed lies; that may be the memory of
+        the batch that it was made of. Not timed; done when it returns. A recorded feed stays recorded."""
 
 
 class Lack(str):

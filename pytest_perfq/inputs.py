@@ -37,6 +37,10 @@ def latency_batch(
     return Batch(arrays, tuple(lengths))
 
 
+# Batches made ahead: so many, of so many bytes in all.
+STOCK, STOCK_BYTES = 64, 1 << 20
+
+
 class Reworded:
     """Batches like another in shape, lengths and words, in which the words stand elsewhere: the same work, and the same rows of
     the embedding as the two have, for other logits. Each differs from the one before it. Seeded."""
@@ -50,17 +54,26 @@ class Reworded:
         taken = other.arrays["input_ids"][np.arange(other.shape[1]) < np.asarray(other.lengths)[:, None]]
         self._words = np.unique(np.concatenate([ids[self._real], taken]))
         self._begins = int(np.searchsorted(self._words, ids[self._real][0]))
+        self._stock: list[Batch] = []
 
     def next(self) -> Batch:
         """The next batch; it shares all arrays but the ids with the others."""
-        number = len(self._words)
-        places = self._dice.integers(number, size=int(self._real.sum()))
+        if not self._stock:
+            self._stock = self._more()
+        return self._stock.pop()
+
+    def _more(self) -> list[Batch]:
+        """Several at once: what is done between two timed calls takes caches from the second."""
+        ids, number = self._batch.arrays["input_ids"], len(self._words)
+        many = max(1, min(STOCK, STOCK_BYTES // ids.nbytes))
+        places = self._dice.integers(number, size=(many, int(self._real.sum())))
         # Another first word than before: where words are few, chance alone would repeat a batch.
-        self._begins = (self._begins + 1 + int(self._dice.integers(max(1, number - 1)))) % number
-        places[0] = self._begins
-        ids = self._batch.arrays["input_ids"].copy()
-        ids[self._real] = self._words[places]
-        return Batch({**self._batch.arrays, "input_ids": ids}, self._batch.lengths)
+        steps = self._dice.integers(max(1, number - 1), size=many) + 1
+        places[:, 0] = (self._begins + np.cumsum(steps)) % number
+        self._begins = int(places[-1, 0])
+        made = np.repeat(ids[None], many, axis=0)
+        made[:, self._real] = self._words[places]
+        return [Batch({**self._batch.arrays, "input_ids": one}, self._batch.lengths) for one in made[::-1]]
 
 
 def _lengths(

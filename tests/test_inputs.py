@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_perfq import inputs
-from pytest_perfq.contracts import Model
+from pytest_perfq.contracts import Batch, Model
 from pytest_perfq.errors import UnknownName, UsageError
+from pytest_perfq.inputs import Reworded
 
 
 class Tokenizer:
@@ -89,3 +90,25 @@ def test_dataset_padding_without_lengths_is_refused():
 def test_an_unknown_padding_is_named():
     with pytest.raises(UnknownName, match=r"unknown padding 'halb'; did you mean 'half'\?"):
         inputs.latency_batch(model(), 1, 8, "halb", 0)
+
+
+def batch_of(lengths, columns, seed):
+    ids = np.random.default_rng(seed).integers(5, 99, size=(len(lengths), columns))
+    mask = (np.arange(columns) < np.array(lengths)[:, None]).astype(np.int64)
+    return Batch({"input_ids": ids * mask, "attention_mask": mask}, lengths)
+
+
+@pytest.mark.parametrize("lengths", [(8, 3), (1,), (2, 2, 2)])
+def test_reworded_batches_are_the_same_work_in_other_words(lengths):
+    batch, other = batch_of(lengths, 8, 0), batch_of((8,) * len(lengths), 8, 1)
+    words, again = (Reworded(batch, other, 7) for _ in range(2))
+    made = [words.next() for _ in range(200)]
+    known = {*batch.arrays["input_ids"][batch.arrays["attention_mask"] > 0], *other.arrays["input_ids"].flat}
+    for one, before in zip(made, [batch, *made], strict=False):
+        ids = one.arrays["input_ids"]
+        assert one.lengths == lengths and one.arrays["attention_mask"] is batch.arrays["attention_mask"]
+        assert not ids[batch.arrays["attention_mask"] == 0].any() and {*ids[batch.arrays["attention_mask"] > 0]} <= known
+        assert not np.array_equal(ids, before.arrays["input_ids"])
+    assert all(np.array_equal(one.arrays["input_ids"], again.next().arrays["input_ids"]) for one in made)
+    # Of a batch that is not tiny none comes again.
+    assert len({one.arrays["input_ids"].tobytes() for one in made}) == 200 or sum(lengths) < 6
