@@ -149,7 +149,7 @@ class Gate:
                 time_s=settings.time,
                 precision=settings.precision,
                 visits=settings.visits,
-                repeat=settings.save is not None,
+                repeat=settings.save is not None or settings.against is not None,
                 l2=settings.l2,
             )
             self._workbench = Workbench(plan, resources)

@@ -175,8 +175,9 @@ class Workers:
         return self._both("fingerprint", {side: {"device": device} for side in self._workers})
 
     def measure(self, base: Case, candidate: Case) -> dict[str, dict[str, Any]]:
-        """An accuracy case, measured whole on each side: side -> measurement as plain JSON."""
-        return self._both("measure", {"a": {"case": base.to_json()}, "b": {"case": candidate.to_json()}})
+        """An accuracy case, measured whole on each side: side -> measurement as plain JSON. The candidate predicts twice, which
+        tells whether a flip is the program's own chance."""
+        return self._both("measure", {"a": {"case": base.to_json(), "repeat": False}, "b": {"case": candidate.to_json()}})
 
     def _both(self, do: str, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """One request to each side, at once where they are two processes. Raises for the side that fails, the base first."""
