@@ -36,8 +36,16 @@ def unjudged(judged: Collection[str], known: Collection[str], baseline: str, aga
 
 def saved(verdicts: Sequence[Verdict], folder: str | Path) -> str:
     """The sentence about a baseline that was saved. verdicts: of a case measured twice the last counts, as in the baseline."""
-    statuses = {verdict.case_id: verdict.status for verdict in verdicts}
-    bad = sum(status in (*FAILED, "invalid") for status in statuses.values())
-    what = "case" if len(statuses) == 1 else "cases"
-    doubt = f", {bad} of which {'fails or is' if bad == 1 else 'fail or are'} invalid" if bad else ""
-    return f"saved {len(statuses)} {what} as {folder}{doubt}; hold a run against it with --perf-against={folder}"
+    last = {verdict.case_id: verdict for verdict in verdicts}
+    bad = sum(verdict.status in (*FAILED, "invalid") for verdict in last.values())
+    bare = sum(_unmeasured(verdict) for verdict in last.values())
+    what = "case" if len(last) == 1 else "cases"
+    doubts = [f"{bad} of which {'fails or is' if bad == 1 else 'fail or are'} invalid"] if bad else []
+    doubts += [f"{bare} of which {'was' if bare == 1 else 'were'} not measured"] if bare else []
+    doubt = f", {' and '.join(doubts)}" if doubts else ""
+    return f"saved {len(last)} {what} as {folder}{doubt}; hold a run against it with --perf-against={folder}"
+
+
+def _unmeasured(verdict: Verdict) -> bool:
+    """Whether nothing is known of the case but its name: nobody had the machine or the time."""
+    return any(one.rule == "measured" and one.status in ("unmeasured", "inconclusive") for one in verdict.findings)

@@ -65,3 +65,8 @@ def test_what_was_saved_counts_a_case_once_by_its_last_verdict():
     assert saved([bad, good], "v1") == "saved 1 case as v1; hold a run against it with --perf-against=v1"
     assert saved([good, bad], "v1").startswith("saved 1 case as v1, 1 of which fails or is invalid; hold")
     assert saved([good, spoilt, slow], "v1").startswith("saved 3 cases as v1, 2 of which fail or are invalid; hold")
+    late = Verdict("late", (Finding(rule="measured", status="inconclusive", note="no time was left"),), ())
+    assert saved([good, late], "v1").startswith("saved 2 cases as v1, 1 of which was not measured; hold")
+    assert saved([bad, late], "v1").startswith(
+        "saved 2 cases as v1, 1 of which fails or is invalid and 1 of which was not measured;"
+    )
