@@ -88,8 +88,9 @@ Tensor pack_weight_int8(const Tensor& weight, std::string bits) {
 void check_levels(const char* op, const Input<uint8_t>& rows, const std::string& bits, int32_t levels) {
   if (levels == 255) return;
   const uint8_t* x = rows.data();
+  const int64_t count = rows.count();
   uint8_t largest = 0;
-  for (int64_t at = 0; at < rows.count(); ++at) largest = std::max(largest, x[at]);
+  for (int64_t at = 0; at < count; ++at) largest = std::max(largest, x[at]);
   if (largest > levels) refuse(op, "a value of x is ", largest, "; ", bits, " takes 0 to ", levels);
 }
 

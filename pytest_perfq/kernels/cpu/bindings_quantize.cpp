@@ -2,7 +2,6 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -14,10 +13,11 @@ namespace {
 // A uint8 has no place for NaN or infinity: quantized, a broken model would look like one that is not.
 void check_finite(const char* op, const Input<float>& rows) {
   const float* x = rows.data();
+  const int64_t count = rows.count();
   constexpr uint32_t kExponent = 0x7F800000u;  // all bits set in what is not finite
-  uint32_t largest = 0;
-  for (int64_t at = 0; at < rows.count(); ++at) largest = std::max(largest, std::bit_cast<uint32_t>(x[at]) & kExponent);
-  if (largest < kExponent) return;
+  uint32_t found = 0;
+  for (int64_t at = 0; at < count; ++at) found |= (std::bit_cast<uint32_t>(x[at]) & kExponent) == kExponent ? ~0u : 0u;
+  if (!found) return;
   int64_t at = 0;
   while (std::isfinite(x[at])) ++at;
   const char* name = std::isnan(x[at]) ? "nan" : x[at] > 0 ? "inf" : "-inf";
