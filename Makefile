@@ -16,13 +16,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[onnxruntime,minilm,dev]'
 	touch $(STAMP)
 
-# Two files at a time but for those that time programs, or count what a machine does: those want it for themselves.
+# Two files at a time, those of whole runs first since they last longest, but for those that time programs of some length, or
+# count what a machine does: those want it for themselves.
 ALONE := tests/test_conditions_process.py tests/test_stopwatch.py \
-    $(patsubst %,tests/trials/test_%.py,ab ahead beforehand benchmarks_beside bisection held_tests injections workers workers_lost) \
-    $(patsubst %,tests/plugin/test_%.py,benchmarks disturbed_visits runner runs verdicts)
+    $(patsubst %,tests/trials/test_%.py,ab benchmarks_beside injections workers) \
+    $(patsubst %,tests/plugin/test_%.py,benchmarks disturbed_visits runner)
+
+FIRST := tests/trials/ tests/plugin/
+REST := $(filter-out $(FIRST) tests/data/ %__pycache__/ $(ALONE),$(wildcard tests/*/) $(wildcard tests/test_*.py))
 
 test: setup
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest $(FIRST) $(REST) -q -n 2 --dist loadfile $(ALONE:%=--ignore=%)
 	$(BIN)/python -m pytest $(ALONE) -q
 
 # Two real sweeps of a real model on the embedded data, judged and stored: every backend, then the native encoder beside them.
