@@ -93,8 +93,10 @@ def refused(tmp_path, made_from):
 
 def test_the_real_sources_compile_from_sm_75_to_sm_90_and_nothing_spills(cuda_library):
     found = build_cuda.about(cuda_library.parent).kernels
-    per_architecture = {one: sorted(u.kernel for u in found if u.architecture == one) for one in (75, 90)}
-    assert {u.architecture for u in found} == {75, 90} and per_architecture[75] == per_architecture[90]
+    architectures = {u.architecture for u in found}
+    per_architecture = {one: sorted(u.kernel for u in found if u.architecture == one) for one in architectures}
+    # A library that make kernels-cuda left has those between as well.
+    assert {75, 90} <= architectures <= {*build_cuda.AHEAD} and len({str(names) for names in per_architecture.values()}) == 1
     assert per_architecture[90] and not [u for u in found if u.spills]
     assert all(0 < u.registers <= 255 and u.shared_bytes <= 48 * 1024 for u in found)  # the hardware's bounds
 
