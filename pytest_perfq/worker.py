@@ -169,7 +169,7 @@ class Served:
 
     def measure(self, case: dict[str, Any], repeat: bool = True) -> dict[str, Any]:
         """An accuracy case, measured whole. repeat: predict its examples a second time, since without that a single lost
-        example cannot be told from chance. One side's is enough: the candidate's, which may be accepted later."""
+        example cannot be told from chance; one side's is enough."""
         self.bench.plan = replace(self.bench.plan, repeat=repeat)
         return self.bench.measure(_case(case)).to_json()
 

@@ -92,6 +92,11 @@ def resampled(dice: np.random.Generator, pools: list[Any], by: float = 0.0) -> D
     return lambda case, count: dice.choice(pools[case % len(pools)], count) + (math.log1p(by) if case < SLOWER else 0.0)
 
 
+def only(draw: Draw, cases: list[int]) -> Draw:
+    """The same draws for a suite of some of its cases."""
+    return lambda case, count: draw(cases[case], count)
+
+
 def tally(draws: Callable[[int], Draw], suites: int, slower: int = 0) -> Tally:
     total = Tally()
     for suite in range(suites):
@@ -196,8 +201,7 @@ def against_stored(recorded: Recorded) -> list[Figure]:
             slower = SLOWER if by else 0
             found = stored.statuses(dice, one, CASES, slower, by, days=1)
             nominated = [case for case, status in enumerate(found) if status in OPEN]
-            draw = resampled(dice, both, by)
-            statuses, visits = passes(lambda case, count: draw(nominated[case], count), len(nominated))  # noqa: B023
+            statuses, visits = passes(only(resampled(dice, both, by), nominated), len(nominated))
             after, spent = ["pass"] * CASES, [0] * CASES
             for case, status, count in zip(nominated, statuses, visits, strict=True):
                 after[case], spent[case] = status, count

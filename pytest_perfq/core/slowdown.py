@@ -12,6 +12,7 @@ sides differed with SD 17-34 %, those beside an anchor with 2.3 % where it does 
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,8 +26,8 @@ from pytest_perfq.core.shift import machine_shift
 # SD of a run, whatever its visits agree on, in units of ln: beside an anchor that is alike, which nominates; beside one that
 # may not be, which accuses; and without any.
 ALIKE_RUN_SD, RUN_SD, UNANCHORED_RUN_SD = 0.023, 0.10, 0.18
-# So many are as good as any more.
-MOST_DF = 1000.0
+# Degrees of freedom are rounded down to these, as in a printed table: a quantile is slow to find and kept by them.
+TABLE_DF = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 60, 120, 1000)
 # Fewer visits than the first look of the screen do not even nominate.
 MIN_VISITS = RULES.screen_visits[0]
 # Runs further apart than this are of different days: what lives on the machine besides has changed, and they nominate only.
@@ -164,13 +165,10 @@ class Tested:
 
 
 def _between_runs(visits: float, df: float, run_sd: float) -> tuple[float, float]:
-    """Standard error of the difference of two runs that vary by this SD each, and its degrees of freedom (Satterthwaite),
-    rounded down to two digits since quantiles are kept by them. visits: variance of the difference as its visits show it, over
-    df."""
+    """Standard error of the difference of two runs that vary by this SD each, and its degrees of freedom (Satterthwaite), of
+    TABLE_DF. visits: variance of the difference as its visits show it, over df."""
     total = visits + 2.0 * run_sd**2
-    freedom = min(MOST_DF, df * (total / visits) ** 2)
-    digit = 10.0 ** (math.floor(math.log10(freedom)) - 1)
-    return math.sqrt(total), math.floor(freedom / digit) * digit
+    return math.sqrt(total), TABLE_DF[bisect(TABLE_DF, df * (total / visits) ** 2) - 1]
 
 
 def test(found: Drift, prior: float, limit: float | None) -> Tested:
@@ -214,7 +212,7 @@ def conclude(
             note.append("measured on another day, which only nominates; confirm with --perf-confirm=REV or `perfq ab`")
         elif gates:
             alarm = math.expm1(
-                math.log1p(RULES.floor) + stats.t_quantile(RULES.alpha / max(1, family), MOST_DF) * tested.accusing
+                math.log1p(RULES.floor) + stats.t_quantile(RULES.alpha / max(1, family), TABLE_DF[-1]) * tested.accusing
             )
             note.append(f"two stored runs alarm from {alarm:+.0%}; confirm less with --perf-confirm=REV or `perfq ab`")
         elif not found.anchored:
