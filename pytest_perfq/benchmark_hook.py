@@ -14,7 +14,8 @@ from pytest_perfq.suite import marked, uses_benchmark
 
 if TYPE_CHECKING:
     from pytest_perfq.benchmarks import Visits
-    from pytest_perfq.item import Gate, Outcome
+    from pytest_perfq.item import Gate
+    from pytest_perfq.outcome import Outcome
     from pytest_perfq.settings import Settings
 
 NAME = "perfq-benchmarks"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_perfq import outcome
 from pytest_perfq.errors import DataError, PerfqError, Unavailable, UsageError
+from pytest_perfq.outcome import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,24 +29,6 @@ if TYPE_CHECKING:
     from pytest_perfq.target import Target
     from pytest_perfq.trials.ahead import Ahead
     from pytest_perfq.trials.calibrated import Calibrated
-
-
-# Examples shown with their text under a failed verdict; the store has the ids of all.
-SHOWN_TEXTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the plugin shall do. record: plain JSON for the store, None when there is nothing to remember."""
-
-    message: str = ""
-    skipped: bool = False
-    failed: bool = False
-    record: dict[str, Any] | None = None
-    properties: list[tuple[str, str | float]] = field(default_factory=list)
-    measurement: Measurement | None = None
-    verdict: Verdict | None = None
-    raised: Exception | None = None
 
 
 class Gate:
@@ -211,8 +195,6 @@ class Gate:
 
     def _judged(self, measurement: Measurement, limits: tuple[Limit, ...], resumed: bool = False) -> Outcome:
         from pytest_perfq.core.verdict import Pair, judge_suite, overruled
-        from pytest_perfq.report.explain import reasons
-        from pytest_perfq.report.properties import properties
 
         name, baseline = measurement.case.id, self._baseline_of(measurement.case)
         # All cases of the baseline count, so that the chance of a false alarm is that of the suite, not of each case.
@@ -224,37 +206,23 @@ class Gate:
             verdict = overruled(verdict, self.ahead.decided[name])
         if name in self.ahead.noted:
             verdict = replace(verdict, findings=(*verdict.findings, *self.ahead.noted[name]))
-        unusable = verdict.status in ("unmeasured", "invalid")
-        return Outcome(
-            message="\n".join([*reasons(verdict), *self._examples(measurement, verdict)]),
-            skipped=unusable and not self.settings.strict,
-            failed=verdict.failed or (unusable and self.settings.strict),
-            record={"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": resumed},
-            properties=properties(measurement, verdict),
-            measurement=measurement,
-            verdict=verdict,
-        )
+        return outcome.judged(measurement, self._read(measurement, verdict), self.settings.strict, resumed)
 
-    def _examples(self, measurement: Measurement, verdict: Verdict) -> list[str]:
-        """The examples that went wrong, as people read them: text, what is predicted, what was."""
-        lost = next((one.examples for one in verdict.findings if one.examples and one.status in ("fail", "regressed")), ())
-        if not lost or self._workbench is None or measurement.outcomes is None:
-            return []
-        from pytest_perfq.report.explain import example
+    def _read(self, measurement: Measurement, verdict: Verdict) -> Verdict:
+        """With the texts of the examples that went wrong; not where loading them would be all that a workbench is for."""
+        from pytest_perfq.report import examples
 
-        shown = lost[:SHOWN_TEXTS]
-        texts = self._workbench.materials.texts(measurement.case, shown)
+        if measurement.outcomes is None or self._workbench is None or not (wanted := examples.to_read(verdict)):
+            return verdict
         baseline = self._baseline_of(measurement.case)
         before = measurement.original_outcomes if baseline is None else baseline.outcomes
-        now = dict(zip(measurement.outcomes.ids, measurement.outcomes.predictions, strict=True))
-        was = {} if before is None else dict(zip(before.ids, before.predictions, strict=True))
-        return [example(one, texts[one], now[one], was.get(one)) for one in shown if one in texts]
+        return examples.read(verdict, self._workbench.materials.texts(measurement.case, wanted), measurement.outcomes, before)
 
     def _broken(self, case: Case, reason: str) -> Outcome:
         """A case that could not be built or run: a failed verdict with the one sentence, remembered like any other."""
         from pytest_perfq.core.verdict import broken
 
-        return self._unmeasured(case, reason, broken(case, reason), reason)
+        return outcome.unmeasured(self._nothing(case, reason), broken(case, reason), reason)
 
     def _misused(self, case: Case, reason: str) -> Outcome:
         """A case whose suite asks for what cannot be, found out while it was measured. It fails, since nobody mends what is
@@ -264,7 +232,7 @@ class Gate:
 
         first = self._said.setdefault(reason, case.id)
         message = f"usage error: {reason}" if first == case.id else f"usage error, as {first} above"
-        return self._unmeasured(case, reason, misused(case, reason), message)
+        return outcome.unmeasured(self._nothing(case, reason), misused(case, reason), message)
 
     def _unvisited(self, case: Case, limits: tuple[Limit, ...]) -> Outcome:
         """A case for which no time was left: undecided, and never timed here, where it would be no like of the others."""
@@ -273,17 +241,7 @@ class Gate:
         reason = self.ahead.unvisited[case.id]
         found = (Finding(rule="measured", status="inconclusive", note=reason), *self.ahead.decided.get(case.id, ()))
         verdict = Verdict(case.id, found, limits)
-        return replace(self._unmeasured(case, reason, verdict, reason), failed=verdict.failed)
-
-    def _unmeasured(self, case: Case, reason: str, verdict: Verdict, message: str) -> Outcome:
-        from pytest_perfq.report.properties import properties
-
-        measurement = self._nothing(case, reason)
-        record = {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False}
-        return Outcome(
-            message, failed=True, record=record, properties=properties(measurement, verdict), measurement=measurement,
-            verdict=verdict,
-        )  # fmt: skip
+        return outcome.unmeasured(self._nothing(case, reason), verdict, reason, failed=verdict.failed)
 
     def _nothing(self, case: Case, reason: str) -> Measurement:
         if case.test is None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_perfq import benchmark_hook
-from pytest_perfq import settings as options
+from pytest_perfq import arguments, benchmark_hook, settings
 from pytest_perfq.controller import AHEAD, Controller
 from pytest_perfq.suite import SETTINGS, marked, sweep_of, target_of
 
 if TYPE_CHECKING:
-    from pytest_perfq.item import Gate, Outcome
+    from pytest_perfq.item import Gate
+    from pytest_perfq.outcome import Outcome
 
 GATE = pytest.StashKey["Gate"]()
 RECORD = pytest.StashKey["dict[str, Any]"]()
@@ -25,7 +25,7 @@ CONTROLLER = "perfq-controller"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    options.add_options(parser)
+    arguments.add_options(parser)
 
 
 @pytest.hookimpl(trylast=True)
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_perfq.errors import PerfqError
 
     try:
-        given = config.stash[SETTINGS] = options.read(config)
+        given = config.stash[SETTINGS] = settings.read(config)
         if given.benchmarks and given.only != "accuracy":
             benchmark_hook.check(config)
             tests = benchmark_hook.BenchmarkTests(given, lambda: _gate(config, _controller(config)), _remember)

@@ -13,8 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_perfq.arguments import DEFAULT_STORE
 from pytest_perfq.errors import UsageError
-from pytest_perfq.settings import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -173,6 +173,10 @@ class Served:
         self.bench.plan = replace(self.bench.plan, repeat=repeat)
         return self.bench.measure(_case(case)).to_json()
 
+    def texts(self, case: dict[str, Any], ids: Sequence[str]) -> dict[str, str]:
+        """What people read of examples of an accuracy case, by id."""
+        return self.bench.materials.texts(_case(case), ids)
+
     @property
     def bench(self) -> Workbench:
         """Made at the first case: it loads torch."""

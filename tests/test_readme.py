@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_perfq.arguments import FLAGS, OPTIONS
 from pytest_perfq.cli.commands import perfq
 from pytest_perfq.core.sweep import Sweep
-from pytest_perfq.settings import FLAGS, OPTIONS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SUITES = [block for block in re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "Sweep" in block]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_perfq import device
+from pytest_perfq.arguments import seconds
 from pytest_perfq.errors import UsageError
-from pytest_perfq.settings import seconds
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.sides import settings
 

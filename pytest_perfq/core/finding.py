@@ -22,7 +22,7 @@ class Finding:
     observed, limit, interval: in the unit of the rule (scores as fractions, *_ms in milliseconds, speed-ups as ratios,
     slow-downs as fractions, bytes); None where there is no number. metric: the score it is about. entry: the budget entry
     that promised it. note: what a person must know besides, a sentence without a full stop. examples: ids it is about.
-    details: lines of a table under it.
+    details: lines under it, such as those of a table.
     """
 
     rule: str

@@ -12,8 +12,6 @@ from pytest_perfq.core.finding import SEVERITY, Finding, Verdict
 
 # Ids beyond this many are counted: the store has all of them.
 SHOWN_EXAMPLES = 10
-# Of an example's text; enough to recognize it.
-SHOWN_CHARACTERS = 80
 # What decides a slow-down of stored visits that is not decided yet.
 STORED = "hold it side by side: --perf-confirm=REV, or `perfq ab`"
 NAMES = {
@@ -129,12 +127,6 @@ def line(finding: Finding) -> str:
     key = finding.rule, finding.status
     step = NEXT_BESIDE.get(key, NEXT.get(key)) if beside else NEXT.get(key)
     return f"{text} -> {step}" if step else text
-
-
-def example(name: str, text: str, now: str, was: str | None) -> str:
-    """One example that went wrong, such as `  q7 'no good' -> 'bad', was 'good'`."""
-    cut = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-    return f"  {name} {cut!r} -> {now!r}" + ("" if was is None else f", was {was!r}")
 
 
 def reasons(verdict: Verdict) -> list[str]:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_perfq import baselines, device
+from pytest_perfq.arguments import duration
 from pytest_perfq.baselines import Baseline
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair, judge_suite
-from pytest_perfq.settings import Settings, duration
+from pytest_perfq.settings import Settings
 from pytest_perfq.trials import conclusions, revisions
 from pytest_perfq.trials.ahead import Ahead, InPasses
 from pytest_perfq.trials.entry import Collected, Entry, matched, tell_refused, varied

@@ -14,6 +14,7 @@ from pytest_perfq.core.stages import Standing
 from pytest_perfq.core.verdict import Pair, judge_suite
 from pytest_perfq.device.sampler import Sampler, sampler
 from pytest_perfq.errors import TrialError
+from pytest_perfq.report import examples
 from pytest_perfq.trials import clocks, conclusions, explaining
 from pytest_perfq.trials.entry import Entry
 from pytest_perfq.trials.opened import Blamed, Lost, Refused
@@ -116,7 +117,32 @@ class Trials:
                 nothing = Measurement(case=entry.candidate, fingerprint=Fingerprint(), unmeasured=note)
                 self.pairs[entry.name] = Pair(nothing, entry.limits, None)
             self.verdicts[entry.name] = judged[entry.name]
-            self.keep(entry, self.pairs[entry.name], judged[entry.name])
+        self._read_examples(entries)
+        for entry in entries:
+            if entry.name in self.verdicts:
+                self.keep(entry, self.pairs[entry.name], self.verdicts[entry.name])
+
+    def _read_examples(self, entries: Sequence[Entry]) -> None:
+        """The texts of the examples that went wrong, under the finding that lists their ids. They are the data's and say
+        nothing of the candidate: where they cannot be had, the ids stand alone."""
+        wrong = [one for one in entries if one.name in self.verdicts and examples.to_read(self.verdicts[one.name])]
+        if not wrong or self.ended is not None:
+            return
+        try:
+            with self.sides.opened() as workers:
+                for entry in wrong:
+                    self._read(entry, workers)
+        except KeyboardInterrupt:
+            self.ended = STOPPED
+        except (Blamed, TrialError) as error:
+            self.say(f"examples that went wrong are shown without their texts: {error}")
+
+    def _read(self, entry: Entry, workers: Workers) -> None:
+        verdict, pair = self.verdicts[entry.name], self.pairs[entry.name]
+        now, was = (None if one is None else one.outcomes for one in (pair.candidate, pair.baseline))
+        if now is not None:
+            texts = workers.texts(entry.candidate, examples.to_read(verdict))
+            self.verdicts[entry.name] = examples.read(verdict, texts, now, was)
 
     # -- latency
 

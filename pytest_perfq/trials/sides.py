@@ -179,6 +179,12 @@ class Workers:
         tells whether a flip is the program's own chance."""
         return self._both("measure", {"a": {"case": base.to_json(), "repeat": False}, "b": {"case": candidate.to_json()}})
 
+    def texts(self, candidate: Case, ids: Sequence[str]) -> dict[str, str]:
+        """What people read of examples of an accuracy case, by id, as the candidate's environment reads them."""
+        with _whose("b"):
+            found: dict[str, str] = self._workers["b"].ask("texts", PREPARE_S, case=candidate.to_json(), ids=list(ids))
+        return found
+
     def _both(self, do: str, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """One request to each side, at once where they are two processes. Raises for the side that fails, the base first."""
         answers: dict[str, Any] = {}

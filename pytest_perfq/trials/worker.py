@@ -21,7 +21,7 @@ from pytest_perfq.errors import DataError, PerfqError, ProgramError, TrialError,
 from pytest_perfq.trials.environment import Environment
 
 # Of the lines that pass between the two; a worker of another number is another version's.
-PROTOCOL = 3
+PROTOCOL = 4
 # Imports of torch and transformers from a cold disk.
 START_S = 120.0
 # Building may train, export and quantize.

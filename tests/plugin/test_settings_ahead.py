@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_perfq import settings
+from pytest_perfq import arguments, settings
 from pytest_perfq.errors import UsageError
 
 
@@ -40,4 +40,4 @@ def test_options_that_contradict_each_other_are_one_sentence(given, sentence):
 
 def test_a_duration_is_read_as_it_is_told():
     for number, text in ((0.5, "0.5s"), (0.7, "0.7s"), (4.0, "4s"), (9.91, "10s"), (80.0, "80s"), (79.2, "80s"), (121.0, "3m")):
-        assert settings.duration(number) == text and number <= settings.seconds(text)
+        assert arguments.duration(number) == text and number <= arguments.seconds(text)

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 # One case that keeps its promises, one that does not.
-PROMISES = "backend=['eager', 'wrong'], latency=False, budgets=Budget(min_score=0.85)"
+PROMISES = "backend=['eager', 'wrong'], latency=False, budgets=Budget(min_score=0.85, max_drop=0.05)"
 
 
 def status(result, **wanted):
@@ -22,6 +22,10 @@ def test_promises_kept_and_broken(house):
     # 36 of 40 examples carry the label of the eager model; the wrong one is right on the other four.
     assert "accuracy score 0.1000, at least 0.8500 promised by budget 1 for every case" in text
     assert "Traceback" not in text
+    # The first five that the original had right, with their words.
+    shown = [line.strip() for line in text.splitlines() if "'words " in line]
+    assert [line.split(" -> ")[0] for line in shown] == [f"tiny-{at} 'words {at}'" for at in range(1, 6)], text
+    assert all(line.endswith(("-> 'no', was 'yes'", "-> 'yes', was 'no'")) for line in shown)
     assert sorted(house.records()) == [
         ("test_it.py::test_it[tiny/tiny-model/eager@cpu/fp32/accuracy]".replace("tiny/", "synthetic-tiny/", 1), "pass"),
         ("test_it.py::test_it[tiny/tiny-model/wrong@cpu/fp32/accuracy]".replace("tiny/", "synthetic-tiny/", 1), "fail"),

@@ -157,6 +157,8 @@ def test_one_lost_example_of_a_thousand_is_found_where_nothing_else_moved(projec
     assert status == 1, output + errors
     assert "1 of 1000 examples went wrong and 0 right, and a repeated prediction had no flip" in " ".join(output.split())
     assert "examples: tiny-7" in " ".join(output.split())
+    (shown,) = [line.strip() for line in output.splitlines() if "words" in line]
+    assert shown in ("tiny-7 'words 7' -> 'no', was 'yes'", "tiny-7 'words 7' -> 'yes', was 'no'")
     with Store.open(".perfq/results.db", readonly=True) as store:
         (record,) = store.records(store.run("last").id)
     assert record.status == "regressed" and record.measurement["churn"] == {"n": 1000, "flips": 0, "margin_noise": 0.0}

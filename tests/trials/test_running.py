@@ -10,6 +10,7 @@ from scripted import Pair, Script, blamed, case, lost, refused
 from pytest_perfq.cli import storing
 from pytest_perfq.core.measurement import Visit
 from pytest_perfq.errors import TrialError
+from pytest_perfq.report.explain import explain
 from pytest_perfq.store import Store
 from pytest_perfq.trials import passes
 from pytest_perfq.trials.entry import Entry
@@ -37,6 +38,10 @@ class Whole(Pair):
         return {
             side: accuracy(values, RIGHT, number=base.samples - 1000).to_json() for side, values in (("a", RIGHT), ("b", right))
         }
+
+    def texts(self, candidate, ids):
+        self.script.act("texts", candidate.id, "b")
+        return {one: f"the text of {one}" for one in ids}
 
     def fingerprints(self, device):
         return {"a": MACHINE.to_json(), "b": MACHINE.to_json()}
@@ -86,6 +91,45 @@ def test_accuracy_is_judged_before_anything_is_timed_and_all_is_kept():
     assert timed.candidate.facts["base"] == "main" and len(timed.candidate.visits) == 3
     assert timed.candidate.visits[0].base.durations_ns == timed.baseline.visits[0].case.durations_ns
     assert timed.candidate.fingerprint == MACHINE == timed.baseline.fingerprint
+
+
+def test_examples_that_went_wrong_are_shown_with_their_texts_as_those_of_pytest_are():
+    entries, sides = mixed(2, 0), Both()
+    sides.right = {entries[1].name: [0] * 8 + RIGHT[8:]}
+    trials, _ = run(sides, entries)
+    (lost,) = [one for one in trials.verdicts[entries[1].name].findings if one.details]
+    now, was = (
+        one.outcomes.predictions for one in (trials.pairs[entries[1].name].candidate, trials.pairs[entries[1].name].baseline)
+    )
+    ids = trials.pairs[entries[1].name].candidate.outcomes.ids
+    assert lost.examples == ids[:8] and len(lost.details) == 5
+    assert lost.details[0] == f"{ids[0]} 'the text of {ids[0]}' -> {now[0]!r}, was {was[0]!r}"
+    text = explain(trials.verdicts[entries[1].name])
+    assert all(f"    {one}" in text.splitlines() for one in lost.details)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        (lost(), "examples that went wrong are shown without their texts: the worker of x was ended by SIGKILL"),
+        (blamed(), "examples that went wrong are shown without their texts: it cannot be built"),
+    ],
+)
+def test_texts_that_cannot_be_had_cost_no_verdict(trouble, told):
+    entries, sides, said = mixed(1, 1), Both(sd=0.003), []
+    sides.right = {entries[0].name: [0] * 8 + RIGHT[8:]}
+    sides.does["texts", entries[0].name] = [trouble]
+    trials, _ = run(sides, entries, say=said.append)
+    assert statuses(trials, entries) == ["regressed", "pass"] and told in said
+    assert not any(one.details for one in trials.verdicts[entries[0].name].findings)
+
+
+def test_ctrl_c_while_texts_are_fetched_keeps_the_verdict():
+    entries, sides = mixed(1, 1), Both()
+    sides.right = {entries[0].name: [0] * 8 + RIGHT[8:]}
+    sides.does["texts", entries[0].name] = [KeyboardInterrupt()]
+    trials, _ = run(sides, entries)
+    assert trials.interrupted and statuses(trials, entries) == ["regressed", "inconclusive"]
 
 
 def test_a_run_that_is_cut_off_says_how_far_it_came():

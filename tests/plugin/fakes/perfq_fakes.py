@@ -64,7 +64,10 @@ class Tiny:
         logits = self._logits(_module(), ids)
         flip = np.arange(LABELLED) % 10 == 0
         labels = np.where(flip, 1 - logits.argmax(-1), logits.argmax(-1))
-        rows = [{"ids": row, "label": int(label)} for row, label in zip(ids, labels, strict=True)]
+        rows = [
+            {"ids": row, "label": int(label), "id": f"tiny-{at}", "sentence": f"words {at}"}
+            for at, (row, label) in enumerate(zip(ids, labels, strict=True))
+        ]
         return Examples("tiny", split, rows[: case.samples], "tiny", ("no", "yes"))
 
     @staticmethod

@@ -22,7 +22,8 @@ class Woven(Tiny):
 
     def examples(self, case, split, resources):
         found = super().examples(case, split, resources)
-        return dataclasses.replace(found, rows=(found.rows * 25)[:1000]) if split == "thousand" else found
+        rows = [{**row, "id": f"tiny-{at}", "sentence": f"words {at}"} for at, row in enumerate((found.rows * 25)[:1000])]
+        return dataclasses.replace(found, rows=rows) if split == "thousand" else found
 
     def evaluate(self, case, model, examples, predict, batch_size):
         layers = importlib.import_module("layers")
