@@ -40,7 +40,7 @@ class Recorder:
         self._whole = True
         self._interrupted = False
         self._saved: str | None = None
-        self._aged: float | None = None
+        self._aged: list[str] = []
         self._seen: str | None = None
         self._unjudged: list[str] = []
 
@@ -132,15 +132,19 @@ class Recorder:
 
         self._saved = saved(verdicts, path)
 
-    def _last_valid(self) -> float | None:
-        """When the cases that have no valid timing in this run last had one, unix time; None where all have, or none ever."""
+    def _last_valid(self) -> list[str]:
+        """How long ago cases that have no valid timing in this run had one."""
         assert self._store is not None
         bad = [
             one.case.id
             for one, verdict in self._judged.values()
             if one.case.kind == "latency" and (not one.visits or verdict.status == "invalid")
         ]
-        return self._store.last_valid(bad) if bad else None
+        if not bad:
+            return []
+        from pytest_perfq.report.ending import aged
+
+        return aged([time.time() - at_s for at_s in self._store.last_valid(bad).values()])
 
     def _left_out(self) -> list[str]:
         """That cases of the baseline had no verdict, where it is so."""
@@ -195,8 +199,7 @@ class Recorder:
         found = [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]
         if self._seen is not None:
             found.append(self._seen)
-        if self._aged is not None and (days := (time.time() - self._aged) / 86400.0) >= 1.0:
-            found.append(f"the last valid timing of cases without one is {days:.0f} {'day' if days < 1.5 else 'days'} old")
+        found += self._aged
         if self.settings.against is not None and self._run is not None:
             from pytest_perfq.report.ending import new
 

@@ -1,13 +1,16 @@
-"""What a run says at its end of the baseline that it was held against, and of the one that it saved. Knows no store."""
+"""What a run says at its end of the baseline that it was held against, of the one that it saved, and how long ago cases were
+timed that it could not. Knows no store."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from pytest_perfq.core.finding import FAILED, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.report.apart import is_new, unheld
+
+DAY_S = 86400.0
 
 
 def new(records: Sequence[tuple[Measurement, Verdict]], baseline: str, run: str, saving: bool) -> list[str]:
@@ -32,6 +35,17 @@ def unjudged(judged: Collection[str], known: Collection[str], baseline: str, aga
         f"{held} of the {len(known)} cases of the baseline {baseline} were judged; the others are named by: "
         f"perfq compare {baseline} {again}"
     ]
+
+
+def aged(ages_s: Iterable[float]) -> list[str]:
+    """A sentence where cases without a valid timing had their last one a day ago or longer. ages_s: of those last ones."""
+    days = sorted(age / DAY_S for age in ages_s if age >= DAY_S)
+    if not days:
+        return []
+    least, most = round(days[0]), round(days[-1])
+    span = f"{most} {'day' if most == 1 else 'days'}" if least == most else f"{least} to {most} days"
+    whose = "1 case without a valid timing had its" if len(days) == 1 else f"{len(days)} cases without a valid timing had their"
+    return [f"{whose} last one {span} ago"]
 
 
 def saved(verdicts: Sequence[Verdict], folder: str | Path) -> str:

@@ -212,14 +212,19 @@ class Store:
         with telling(self._named, "read"), self._engine.begin() as connection:
             return reading.points(connection, case_id)
 
-    def last_valid(self, case_ids: Sequence[str]) -> float | None:
-        """When the latest valid timing of any of these cases was recorded, unix time; None where there is none."""
-        wanted = select(func.max(records.c.recorded_s)).where(
-            records.c.case_id.in_(case_ids), records.c.p50_ms.is_not(None), records.c.status.not_in(("invalid", "unmeasured"))
+    def last_valid(self, case_ids: Sequence[str]) -> dict[str, float]:
+        """When the latest valid timing of each of these cases was recorded, unix time; none of those without one."""
+        wanted = (
+            select(records.c.case_id, func.max(records.c.recorded_s).label("at_s"))
+            .where(
+                records.c.case_id.in_(case_ids),
+                records.c.p50_ms.is_not(None),
+                records.c.status.not_in(("invalid", "unmeasured")),
+            )
+            .group_by(records.c.case_id)
         )
         with telling(self._named, "read"), self._engine.begin() as connection:
-            found: float | None = connection.execute(wanted).scalar()
-        return found
+            return {row.case_id: row.at_s for row in connection.execute(wanted)}
 
     def calibrate(self, found: Sequence[rows.Calibration]) -> None:
         """Stores calibrations; older ones stay."""

@@ -104,7 +104,7 @@ def told_of_age(tmp_path, before, now):
         record = {"measurement": one.to_json(), "verdict": judge(one, ()).to_json(), "resumed": False, "attempt": 0}
         recorder.remember(f"t.py::test[{one.case.id}]", record)
     recorder.finish(interrupted=False)
-    return [line for line in recorder.lines(200) if "last valid timing" in line]
+    return [line for line in recorder.lines(200) if "without a valid timing" in line]
 
 
 @pytest.mark.parametrize("days, told", [(9.1, "9 days"), (1.1, "1 day"), (1.9, "2 days"), (0.5, None)])
@@ -114,7 +114,14 @@ def test_a_case_without_a_valid_timing_tells_how_old_its_last_one_is(tmp_path, d
     # Of earlier timings that were no more valid, and of other cases, nothing is told.
     before = [(latency(0), days), (disturbed(0), days / 4), (latency(1), days / 8)]
     found = told_of_age(tmp_path, before, [now, latency(2)])
-    assert found == ([] if told is None else [f"the last valid timing of cases without one is {told} old"])
+    assert found == ([] if told is None else [f"1 case without a valid timing had its last one {told} ago"])
+
+
+def test_each_case_has_an_age_of_its_own(tmp_path):
+    """The newest of all would hide a case that nobody has timed for weeks."""
+    before = [(latency(0), 30), (latency(0), 20.2), (latency(1), 2.1), (latency(2), 0.3), (latency(3), 1.2)]
+    now = [disturbed(0), disturbed(1), disturbed(2), latency(3)]
+    assert told_of_age(tmp_path, before, now) == ["2 cases without a valid timing had their last one 2 to 20 days ago"]
 
 
 def test_a_run_that_timed_everything_and_a_case_that_never_was_timed_tell_no_age(tmp_path):
