@@ -47,25 +47,30 @@ using Bytes = int8_t[32];
 // The weights of 8 columns, 4 of each; `group` counts fours along the depth.
 inline const Bytes& weights(const int8_t* w, int group) { return *reinterpret_cast<const Bytes*>(w + group * 4 * 32); }
 
-// total += eight products a column: four in each of two int16.
-inline void add_eight(__m256i& total, const __m256i (&a)[2], const int8_t* w, __m256i ones) {
-  __m256i sum, products;
+// total += eight products a column, four in each of two int16: for two vectors of columns at once, whose multiplies fill the cycles
+// that the sums wait.
+inline void add_eight(__m256i& left, __m256i& right, const __m256i (&a)[2], const int8_t* w, __m256i ones) {
+  __m256i sum, other, products;
   asm("vpmaddubsw %[w0], %[a0], %[s]\n\t"
       "vpmaddubsw %[w1], %[a1], %[p]\n\tvpaddw %[p], %[s], %[s]\n\t"
-      "vpmaddwd %[ones], %[s], %[s]\n\tvpaddd %[s], %[t], %[t]"
-      : [t] "+x"(total), [s] "=&x"(sum), [p] "=&x"(products)
-      : [a0] "x"(a[0]), [a1] "x"(a[1]), [ones] "x"(ones), [w0] "m"(weights(w, 0)), [w1] "m"(weights(w, 1)));
+      "vpmaddubsw %[v0], %[a0], %[o]\n\t"
+      "vpmaddubsw %[v1], %[a1], %[p]\n\tvpaddw %[p], %[o], %[o]\n\t"
+      "vpmaddwd %[ones], %[s], %[s]\n\tvpmaddwd %[ones], %[o], %[o]\n\t"
+      "vpaddd %[s], %[l], %[l]\n\tvpaddd %[o], %[r], %[r]"
+      : [l] "+x"(left), [r] "+x"(right), [s] "=&x"(sum), [o] "=&x"(other), [p] "=&x"(products)
+      : [a0] "x"(a[0]), [a1] "x"(a[1]), [ones] "x"(ones), [w0] "m"(weights(w, 0)), [w1] "m"(weights(w, 1)),
+        [v0] "m"(weights(w + 32, 0)), [v1] "m"(weights(w + 32, 1)));
 }
 
-// total += sixteen products a column: eight in each of two int16.
+// total += sixteen products a column, eight in each of two int16. They are summed as a tree, which waits less than a chain.
 inline void add_sixteen(__m256i& total, const __m256i (&a)[4], const int8_t* w, __m256i ones) {
-  __m256i sum, products;
+  __m256i sum, other, products;
   asm("vpmaddubsw %[w0], %[a0], %[s]\n\t"
       "vpmaddubsw %[w1], %[a1], %[p]\n\tvpaddw %[p], %[s], %[s]\n\t"
-      "vpmaddubsw %[w2], %[a2], %[p]\n\tvpaddw %[p], %[s], %[s]\n\t"
-      "vpmaddubsw %[w3], %[a3], %[p]\n\tvpaddw %[p], %[s], %[s]\n\t"
+      "vpmaddubsw %[w2], %[a2], %[p]\n\t"
+      "vpmaddubsw %[w3], %[a3], %[o]\n\tvpaddw %[o], %[p], %[p]\n\tvpaddw %[p], %[s], %[s]\n\t"
       "vpmaddwd %[ones], %[s], %[s]\n\tvpaddd %[s], %[t], %[t]"
-      : [t] "+x"(total), [s] "=&x"(sum), [p] "=&x"(products)
+      : [t] "+x"(total), [s] "=&x"(sum), [o] "=&x"(other), [p] "=&x"(products)
       : [a0] "x"(a[0]), [a1] "x"(a[1]), [a2] "x"(a[2]), [a3] "x"(a[3]), [ones] "x"(ones), [w0] "m"(weights(w, 0)),
         [w1] "m"(weights(w, 1)), [w2] "m"(weights(w, 2)), [w3] "m"(weights(w, 3)));
 }
@@ -104,13 +109,12 @@ inline void add_step(const typename Shape<kBits>::Element* x, const int8_t* w, _
       __m256i a[kGroups];
       PERFQ_UNROLL
       for (int g = 0; g < kGroups; ++g) a[g] = broadcast4(x + (g / 2 * R + r) * kGathered + g % 2 * 4);
-      PERFQ_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        if constexpr (kBits == Bits::kW7A7) {
-          add_sixteen(total[r][v], a, w + v * 32, ones);
-        } else {
-          add_eight(total[r][v], a, w + v * 32, ones);
-        }
+      if constexpr (kBits == Bits::kW7A7) {
+        PERFQ_UNROLL
+        for (int v = 0; v < kVectors; ++v) add_sixteen(total[r][v], a, w + v * 32, ones);
+      } else {
+        PERFQ_UNROLL
+        for (int v = 0; v < kVectors; v += 2) add_eight(total[r][v], total[r][v + 1], a, w + v * 32, ones);
       }
     }
   }
