@@ -44,6 +44,18 @@ def test_tokens(tokens, isa, kernels):
     check(kernels, normal(tokens, 48), weight(40, 48), None)
 
 
+@pytest.mark.parametrize(("in_features", "out_features"), [(600, 40), (768, 7), (1000, 33)])
+def test_few_rows_go_another_way_to_the_same_numbers(in_features, out_features, isa, kernels):
+    """Packed whole, and not a depth at a time: each sum is added up in the same order, whatever the other rows are."""
+    x, matrix, bias = normal(190, in_features), weight(out_features, in_features), normal(out_features)
+    check(kernels, x, matrix, bias)
+    check(kernels, x[:30], matrix, bias)
+    panels = kernels.pack_weight(matrix)
+    many = kernels.linear(x, panels, bias, out_features, "gelu")
+    for rows in (1, 30, 64):
+        assert torch.equal(kernels.linear(x[:rows].contiguous(), panels, bias, out_features, "gelu"), many[:rows])
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_activations(activation, with_bias, isa, kernels):

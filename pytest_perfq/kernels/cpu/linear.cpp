@@ -10,7 +10,9 @@ namespace perfq {
 namespace PERFQ_ISA {
 namespace {
 
-// Rows of x packed at a time: 192 x 256 floats with their padding to 8 are 256 KiB, half of an L2 of 512 KiB.
+// Of packed x: half of an L2 of 512 KiB.
+constexpr int64_t kBlockBytes = 256 << 10;
+// Rows of x packed at a time: 192 x 256 floats with their padding to 8 are as much.
 constexpr int64_t kBlockRows = 192;
 // Depth of a block: a strip of 256 x 16 or 128 x 32 floats is 16 KiB, half of an L1 of 32 KiB.
 constexpr int64_t kBlockDepth = 256 / kTilePanels;
@@ -55,8 +57,10 @@ void finish(const Linear& call, int rows, float* c, int64_t stride) {
 }
 
 // One strip against the packed rows. The last panel of an N that is no multiple of 16 goes by way of `edge` [rows][columns].
+// after: the weights that come next, of which as many are fetched; null where nobody knows.
 template <int kPanels>
-void strip(const Linear& call, const Block& block, int64_t number, const float* packed, int64_t k, int64_t depth, float* edge) {
+void strip(const Linear& call, const Block& block, int64_t number, const float* packed, int64_t k, int64_t depth,
+           const float* after, float* edge) {
   constexpr int64_t kWidth = kPanels * kFloatPanel;
   const int64_t column = number * kTilePanels * kFloatPanel, panel = kFloatPanel * call.in;
   const bool whole = column + kWidth <= call.out;
@@ -67,8 +71,8 @@ void strip(const Linear& call, const Block& block, int64_t number, const float* 
   float bias[kWidth] = {};
   if (call.bias) memcpy(bias, call.bias + column, sizeof(float) * smaller(kWidth, call.out - column));
   const Tiles tiles(block.rows, kTileRows);
-  const int64_t bytes = number + 1 < block.last ? depth * kFloatPanel * static_cast<int64_t>(sizeof(float)) : 0;
-  Ahead next(weight + kPanels * panel, bytes, tiles.count), beside(weight + (kPanels + 1) * panel, bytes, tiles.count);
+  const int64_t bytes = after ? depth * kFloatPanel * static_cast<int64_t>(sizeof(float)) : 0;
+  Ahead next(after, bytes, tiles.count), beside(after ? after + panel : nullptr, bytes, tiles.count);
   for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
     const int rows = tiles.size(t);
     float* to = c + tiles.begin(t) * stride;
@@ -90,21 +94,43 @@ void strip(const Linear& call, const Block& block, int64_t number, const float* 
   }
 }
 
+void run_strip(const Linear& call, const Block& block, int64_t number, const float* packed, int64_t k, int64_t depth,
+               const float* after, float* edge) {
+  const bool alone = kTilePanels > 1 && (number + 1) * kTilePanels * kFloatPanel - kFloatPanel >= call.out;
+  if (alone) {
+    strip<1>(call, block, number, packed, k, depth, after, edge);
+  } else {
+    strip<kTilePanels>(call, block, number, packed, k, depth, after, edge);
+  }
+}
+
+// A few rows are packed whole, and each strip goes down its depth: W is read as it lies, and the sums stay in L1. More rows are
+// packed a depth at a time, each for all strips.
 void run_block(const Linear& call, const Block& block) {
-  const int64_t step = depth_step(call.in);
-  const int64_t tiles = Tiles(block.rows, kTileRows).count;
-  float* packed = static_cast<float*>(scratch(kInputs, sizeof(float) * (tiles * step * kPackedStep)));
-  float* edge = static_cast<float*>(scratch(kPanel, sizeof(float) * tiles * kTileRows * kTilePanels * kFloatPanel));
+  const int64_t step = depth_step(call.in), across = kTilePanels * kFloatPanel;
+  const int64_t tiles = Tiles(block.rows, kTileRows).count, floats = tiles * kPackedStep;
+  const bool few = static_cast<int64_t>(sizeof(float)) * floats * call.in <= kBlockBytes;
+  float* packed = static_cast<float*>(scratch(kInputs, sizeof(float) * floats * (few ? call.in : step)));
+  float* edge = static_cast<float*>(scratch(kPanel, sizeof(float) * tiles * kTileRows * across));
+  if (few) {
+    for (int64_t k = 0; k < call.in; k += step) pack_rows(call, block, k, smaller(step, call.in - k), packed + floats * k);
+    for (int64_t number = block.first; number < block.last; ++number) {
+      const float* weight = call.weight + number * across * call.in;
+      for (int64_t k = 0; k < call.in; k += step) {
+        const int64_t depth = smaller(step, call.in - k);
+        const bool ends = k + depth == call.in;
+        const float* after = ends ? weight + across * call.in : weight + (k + depth) * kFloatPanel;
+        run_strip(call, block, number, packed + floats * k, k, depth, ends && number + 1 == block.last ? nullptr : after, edge);
+      }
+    }
+    return;
+  }
   for (int64_t k = 0; k < call.in; k += step) {
     const int64_t depth = smaller(step, call.in - k);
     pack_rows(call, block, k, depth, packed);
     for (int64_t number = block.first; number < block.last; ++number) {
-      const bool alone = kTilePanels > 1 && (number + 1) * kTilePanels * kFloatPanel - kFloatPanel >= call.out;
-      if (alone) {
-        strip<1>(call, block, number, packed, k, depth, edge);
-      } else {
-        strip<kTilePanels>(call, block, number, packed, k, depth, edge);
-      }
+      const float* after = call.weight + (number + 1) * across * call.in + k * kFloatPanel;
+      run_strip(call, block, number, packed, k, depth, number + 1 < block.last ? after : nullptr, edge);
     }
   }
 }
