@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pytest_perfq.cli import accept as accepting
 from pytest_perfq.cli import compare as comparing
 from pytest_perfq.cli import doctor as examining
 from pytest_perfq.cli import show
@@ -210,8 +211,8 @@ def export(run: str, how: str, output: str | None, store: str) -> None:
 @STORE
 def accept(run: str, folder: str, overwrite: bool, store: str) -> None:
     """Save a stored run as the baseline FOLDER. Refuses runs with failing or invalid cases, unfinished ones, and those of
-    `perfq ab`."""
-    click.echo(show.accept(run, folder, overwrite, store))
+    `perfq ab` and `perfq import`."""
+    click.echo(accepting.accept(run, folder, overwrite, store))
 
 
 @perfq.command()

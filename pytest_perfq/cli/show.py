@@ -10,11 +10,10 @@ from pytest_perfq import baselines
 from pytest_perfq.cli.source import exported, is_folder
 from pytest_perfq.cli.storing import opened
 from pytest_perfq.core.budget import Limit
-from pytest_perfq.core.finding import FAILED, STATUSES, Finding, Verdict
+from pytest_perfq.core.finding import STATUSES, Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.verdict import judge
-from pytest_perfq.errors import BaselineError, UsageError
-from pytest_perfq.recorder import command
+from pytest_perfq.errors import BaselineError
 from pytest_perfq.report.explain import explain
 from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import GAP, Column, render
@@ -161,45 +160,3 @@ def export(run: str, how: str, store: str) -> str:
     from pytest_perfq.report.exports import FORMATS
 
     return FORMATS[how](exported(store, run))
-
-
-def accept(run: str, folder: str, overwrite: bool, store: str) -> str:
-    """Saves a run as a baseline. Raises UsageError where it is none that others can be held against."""
-    records = exported(store, run)
-    with opened(store, readonly=True) as found:
-        _check_whole(found.run(run), len(records))
-    bad = [one.measurement.case.id for one in records if one.verdict.status in (*FAILED, "invalid")]
-    if bad:
-        raise UsageError(
-            f"the run {run!r} has {len(bad)} failing or invalid {_cases_of(len(bad))} of {len(records)}, the first is "
-            f"{bad[0]!r}; a baseline is what others are held against: mend {'it' if len(bad) == 1 else 'them'} first"
-        )
-    path = baselines.save(
-        folder,
-        [one.measurement for one in records],
-        [one.verdict for one in records],
-        overwrite=overwrite,
-        provenance={"run": run, "command": command(records[0].argv), "accepted": True},
-    )
-    number = len(baselines.load(path))
-    return f"saved {number} {_cases_of(number)} as {path}; hold a run against it with --perf-against={path}"
-
-
-def _check_whole(run: Run, cases: int) -> None:
-    """Raises UsageError for a trial and for a run that was cut off."""
-    if "trial" in run.settings:
-        raise UsageError(
-            f"the run {run.id} is one of `perfq ab` or `perfq bisect`: its timings have no reference layer beside them, "
-            "without which no later run can be held against it; save a run of pytest, with --perf-save"
-        )
-    if run.finished_s is None:
-        items = run.settings.get("items")
-        held = str(cases) if items is None else f"{cases} of {items}"
-        raise UsageError(
-            f"the run {run.id} is unfinished, with {held} {_cases_of(items or cases)}: as a baseline it "
-            "would miss the others; take it up with --perf-resume, then accept it"
-        )
-
-
-def _cases_of(number: int) -> str:
-    return "case" if number == 1 else "cases"

@@ -16,6 +16,7 @@ from making import MACHINE, accuracy, case, latency
 from pytest_perfq import baselines
 from pytest_perfq.cli.nearest import nearest
 from pytest_perfq.core.budget import Limit
+from pytest_perfq.core.conditions import Conditions
 from pytest_perfq.core.finding import Finding
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement
@@ -37,6 +38,12 @@ def sweep(seed=0, **changes):
         accuracy([0] * lost + right[lost:], right, number=0, churn=STILL),
         accuracy(right, number=1, backend="eager", churn=STILL),
     ]
+
+
+def disturbed(measurement):
+    """The same, its first visit spoilt by something outside of the case."""
+    first, *others = measurement.visits
+    return replace(measurement, visits=(replace(first, conditions=Conditions(duration_s=5.0, clock_step_s=3.0)), *others))
 
 
 def one_line(text):
@@ -257,6 +264,37 @@ def test_accept_saves_a_good_run_and_refuses_a_bad_one(command):
     status, _, errors = command("accept", bad, "baselines/bad")
     assert status == 3 and f"has 1 failing or invalid case of 8, the first is '{case(2).id}'" in errors
     assert not os.path.exists("baselines/bad")
+    # Worse than the baseline of its day is for --perf-save to accept.
+    worse = [judge(one, ()) for one in sweep(1)]
+    worse[2] = Verdict(case(2).id, (Finding(rule="slowdown", status="regressed", observed=0.5),))
+    status, _, errors = command("accept", record(sweep(1), verdicts=worse), "baselines/worse")
+    assert status == 3 and f"has 1 failing or invalid case of 8, the first is '{case(2).id}'" in errors
+
+
+def test_accept_passes_over_what_was_wrong_with_the_old_baseline_alone(command):
+    """It is the one that is replaced. What the run itself has wrong stays."""
+    now, elsewhere = sweep(1), Fingerprint({**MACHINE.identity, "cpu_model": "Other CPU"}, MACHINE.stack)
+    before = [disturbed(now[0]), replace(now[1], fingerprint=elsewhere), *now[2:6], accuracy([1] * 100, number=0), *now[7:]]
+    promised = (Limit("max_slowdown", 0.05, None, "budget 1"),)
+    against = [judge(one, promised, was) for one, was in zip(now, before, strict=True)]
+    assert [one.status for one in against[:2]] == ["invalid"] * 2 and against[6].status == "invalid"
+    assert "in the baseline visit 1 of 20 was disturbed" in against[0].findings[0].note
+    run = record(now, verdicts=against)
+    assert command("accept", run, "baselines/new") == (
+        0, "saved 8 cases as baselines/new; hold a run against it with --perf-against=baselines/new\n", ""
+    )  # fmt: skip
+    saved = baselines.load("baselines/new")
+    assert {saved.status(name) for name in saved} <= {"pass", "inconclusive"}
+    spoilt = [disturbed(now[0]), *now[1:]]
+    found = [judge(one, promised, one) for one in spoilt]
+    status, _, errors = command("accept", record(spoilt, verdicts=found), "baselines/spoilt")
+    assert status == 3 and f"has 1 failing or invalid case of 8, the first is '{case(0).id}'" in errors
+
+
+def test_a_baseline_names_the_run_that_was_accepted_as_the_last_one(command):
+    run = record(sweep(1))
+    assert command("accept", "last", "baselines/it")[0] == 0
+    assert baselines.load("baselines/it").meta["provenance"]["run"] == run
 
 
 def test_accept_refuses_a_run_that_is_unfinished_or_has_no_reference_layer(command):
