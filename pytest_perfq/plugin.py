@@ -66,6 +66,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if "perfq" in metafunc.fixturenames or hasattr(metafunc.function, "__perfq_sweep__"):
             raise UsageError(f"{name} stands under a Sweep and takes no `case`; add the argument")
         return
+    if "perfq" not in metafunc.fixturenames:
+        raise UsageError(
+            f"{name} stands under a Sweep and takes no `perfq`, so it would measure nothing; add it and call perfq(case)"
+        )
     target = target_of(metafunc.config)
     try:
         cases = sweep.cases(target.accuracy_device, target.latency_device)

@@ -130,6 +130,9 @@ class Budget:
             raise UsageError(
                 f"min_share of a budget{self.label} is {value:g}; it is a share of the original's score: {value / 100:g}?"
             )
+        if (value := given.get("max_slowdown", 0.0)) > 1:
+            meant = f"it is a fraction: write {value / 100:g} for {value:g} %"
+            raise UsageError(f"max_slowdown of a budget{self.label} is {value:g}, which is {value:.0%}; {meant}")
         for rule in ("min_score", "max_drop"):
             value = given.get(rule, 0.0)
             if value > 1 and self.metric is None:

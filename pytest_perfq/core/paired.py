@@ -207,7 +207,8 @@ def conclude(loss: Loss, p: float, pairing: Pairing, family: int) -> Finding:
         observed=loss.drop,
         metric=loss.metric,
         note=note,
-        examples=pairing.worse if status in ("regressed", "inconclusive") else (),
+        # Also where the score did not fall: those that went right may have made up for them.
+        examples=pairing.worse,
     )
 
 
@@ -218,4 +219,4 @@ def _minimal(loss: Loss, family: int) -> str:
     normal = NormalDist()
     effect = (normal.inv_cdf(1.0 - alpha) + normal.inv_cdf(POWER)) * loss.deviation
     effect = max(effect, loss.smallest * math.ceil(math.log2(1.0 / alpha)))
-    return f"a drop under {effect:.4f} cannot be told from chance with these examples"
+    return f"of as many other examples, a drop under {effect:.4f} could as well be chance"

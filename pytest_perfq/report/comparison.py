@@ -11,6 +11,7 @@ from pytest_perfq.core.finding import FAILED, SEVERITY, Finding, Verdict
 from pytest_perfq.core.summary import summarize
 from pytest_perfq.core.verdict import Pair
 from pytest_perfq.report.apart import Apart, compared, is_new, unheld
+from pytest_perfq.report.examples import made_up_for
 from pytest_perfq.report.explain import explain
 from pytest_perfq.report.explain import reasons as lines_of
 from pytest_perfq.report.folding import wrap
@@ -126,7 +127,7 @@ def table(
         sentences.append(f"{rest} {'case is' if rest == 1 else 'cases are'} not shown, none of them worse: see them with --all")
     sentences += [text for name in shown if verdicts[name].status in FAILED for text in explain(verdicts[name]).splitlines()]
     sentences += undecided([verdicts[name] for name in names], "see them with --format json")
-    sentences += _new(names, pairs, verdicts)
+    sentences += [*made_up_for([verdicts[name] for name in names]), *_new(names, pairs, verdicts)]
     return "\n".join([*_tables(shown, pairs, verdicts, width), *(part for one in sentences for part in wrap(one, width))])
 
 
@@ -161,7 +162,8 @@ def markdown(
     failed = [name for name in names if verdicts[name].status in FAILED]
     if failed:
         lines += ["", "```", *(explain(verdicts[name]) for name in failed), "```"]
-    why = undecided([verdicts[name] for name in names], "see them with --format json") + _new(names, pairs, verdicts)
+    why = undecided([verdicts[name] for name in names], "see them with --format json")
+    why += [*made_up_for([verdicts[name] for name in names]), *_new(names, pairs, verdicts)]
     if why:
         lines += ["", *(f"- {_cell(text)}" for text in why)]
     return "\n".join(lines) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pytest_perfq.core.finding import FAILED, SEVERITY, Finding, Verdict
@@ -10,6 +10,8 @@ from pytest_perfq.core.measurement import Outcomes
 
 # Examples shown with their text under a failed verdict; the store has the ids of all.
 SHOWN_TEXTS = 5
+# Where no text is shown, and of how many cases whose score did not fall.
+SHOWN_IDS, SHOWN_CASES = 10, 8
 # Of an example's text; enough to recognize it.
 SHOWN_CHARACTERS = 80
 
@@ -31,6 +33,26 @@ def read(verdict: Verdict, texts: Mapping[str, str], now: Outcomes, was: Outcome
     lines = tuple(line(one, texts[one], new[one], old.get(one)) for one in to_read(verdict) if one in texts)
     told = replace(finding, details=(*finding.details, *lines))
     return replace(verdict, findings=tuple(told if one is finding else one for one in verdict.findings))
+
+
+def made_up_for(verdicts: Sequence[Verdict]) -> list[str]:
+    """A sentence for each case whose score did not fall although examples went wrong: others went right in their place, and its
+    score alone would hide the change."""
+    found = []
+    for verdict in verdicts:
+        kept = [
+            one for one in verdict.findings if one.rule == "accuracy" and one.status in ("pass", "improved") and one.examples
+        ]
+        if kept and verdict.status not in FAILED:
+            rest = len(kept[0].examples) - SHOWN_IDS
+            ids = ", ".join(kept[0].examples[:SHOWN_IDS]) + (f" and {rest} more" if rest > 0 else "")
+            found.append(
+                f"{verdict.case_id}: {kept[0].note.removeprefix('side by side, ')}, so the score did not fall; wrong now: {ids}"
+            )
+    rest = len(found) - SHOWN_CASES
+    if rest > 0:
+        found[SHOWN_CASES:] = [f"and {rest} more {'case' if rest == 1 else 'cases'}, whose examples `perfq export` has"]
+    return found
 
 
 def line(name: str, text: str, now: str, was: str | None) -> str:

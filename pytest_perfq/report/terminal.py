@@ -13,6 +13,7 @@ from pytest_perfq.core.case import Case
 from pytest_perfq.core.finding import STATUSES, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.summary import Summary, summarize
+from pytest_perfq.report.examples import made_up_for
 from pytest_perfq.report.explain import size
 from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import Column, render
@@ -147,7 +148,7 @@ def unquantized(records: Records) -> list[str]:
 def summary(records: Records, width: int) -> str:
     """Everything, as one text. records: in the order of the walk. width: characters in a line."""
     verdicts = [verdict for _, verdict in records]
-    sentences = [counts(verdicts), *undecided(verdicts), *unquantized(records)]
+    sentences = [counts(verdicts), *undecided(verdicts), *made_up_for(verdicts), *unquantized(records)]
     parts = [
         *("\n" + table for table in tables(records, width)),
         "",

@@ -108,6 +108,10 @@ def test_bad_sweeps_get_one_sentence(given, error, sentence):
         ({"where": {"batch": 1}, "p95_ms": 1}, r"unknown axis in a budget's where 'batch'; did you mean 'batch_size'\?"),
         ({"p95_ms": "3"}, r"p95_ms of a budget for every case is '3'; give a number"),
         ({"max_drop": -0.1}, r"max_drop of a budget for every case is -0.1; it cannot be negative"),
+        (
+            {"max_slowdown": 5},
+            r"max_slowdown of a budget for every case is 5, which is 500%; it is a fraction: write 0.05 for 5 %",
+        ),
         ({"min_score": 90}, r"min_score of a budget for every case is 90, and scores are fractions: write 0.9 for 90 %"),
         ({"p50_ms": float("nan")}, r"p50_ms of a budget for every case is nan; give a number"),
         ({"maxdrop": 0.01}, r"unknown keyword of a budget 'maxdrop'; did you mean 'max_drop'\?"),

@@ -285,7 +285,7 @@ def test_on_other_software_a_loss_must_be_beyond_chance(lost, status):
     assert finding.status == status
     assert finding.observed == pytest.approx(lost / 1000)
     if status == "inconclusive":
-        assert finding.note.endswith("a drop under 0.0080 cannot be told from chance with these examples")
+        assert finding.note.endswith("of as many other examples, a drop under 0.0080 could as well be chance")
 
 
 def test_margins_that_weaken_together_confirm_a_small_loss():

@@ -43,6 +43,14 @@ def test_ini_twins_are_read_and_checked(house):
     assert (house.path / "elsewhere/r.db").exists()
 
 
+def test_a_test_that_cannot_measure_is_no_pass(house):
+    house.suite("")
+    text = (house.path / "test_it.py").read_text()
+    assert "case, perfq" in text
+    (house.path / "test_it.py").write_text(text.replace("case, perfq", "case").replace("perfq(case)", "pass"))
+    one_sentence(house.run(), "takes no `perfq`, so it would measure nothing; add it and call perfq(case)", code=2)
+
+
 @pytest.mark.parametrize(
     "sweep, parts",
     [

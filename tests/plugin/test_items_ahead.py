@@ -36,15 +36,15 @@ class Bench:
 def judged(tmp_path):
     """The outcome of the case's item after this was found ahead of it."""
 
-    def judged(found, bench=None, nodeid=None, strict=False):
+    def judged(found, bench=None, nodeid=None, strict=False, save=None, budgets=()):
         found.write(tmp_path / "ahead.json")
         settings = SimpleNamespace(
-            strict=strict, resume=False, against=None, store=str(tmp_path / "results.db"), save=None, threads=1, passes=3
+            strict=strict, resume=False, against=None, store=str(tmp_path / "results.db"), save=save, threads=1, passes=3
         )
         gate = Gate(settings, Target("cpu", "cpu", "cpu"), lambda step: None, tmp_path / "ahead.json")
         gate._workbench = bench or Bench()
         if nodeid is None:
-            return gate.judge(CASE, None, {}, "t.py::x")
+            return gate.judge(CASE, None, dict(budgets), "t.py::x")
         return gate.judge_timed(lambda: pytest.fail("it was timed again"), {}, nodeid)
 
     return judged
@@ -53,6 +53,18 @@ def judged(tmp_path):
 def test_what_was_measured_is_taken_as_it_is(judged):
     outcome = judged(Ahead({CASE.id: WHOLE}))
     assert outcome.measurement == WHOLE and not outcome.failed and not outcome.skipped
+
+
+def test_the_first_baseline_cannot_break_what_later_runs_are_held_to(judged):
+    promise = {"max_slowdown": 0.1}
+    alone = judged(Ahead({CASE.id: WHOLE}), strict=True, budgets=promise)
+    assert alone.failed and "no baseline to hold it against" in alone.message
+    first = judged(Ahead({CASE.id: WHOLE}), strict=True, budgets=promise, save="baselines/v1")
+    assert not first.failed and first.verdict.status == "pass"
+    # What was promised is saved with it; what was never timed is not fine for that.
+    assert [limit.rule for limit in first.verdict.limits] == ["max_slowdown"]
+    slower = Ahead({CASE.id: WHOLE}, decided={CASE.id: (Finding(rule="max_slowdown", status="regressed", observed=0.4),)})
+    assert judged(slower, strict=True, budgets=promise, save="baselines/v1").verdict.status == "regressed"
 
 
 @pytest.mark.parametrize(
