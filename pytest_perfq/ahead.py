@@ -12,7 +12,7 @@ from pytest_perfq import collecting, device, suite
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.report.passing import Passing
 from pytest_perfq.trials.ahead import Ahead
-from pytest_perfq.trials.beforehand import Beforehand
+from pytest_perfq.trials.beforehand import Beforehand, held_against
 from pytest_perfq.trials.calibrated import Calibrated
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.sides import collect
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from pytest_perfq.core.measurement import Measurement
     from pytest_perfq.settings import Settings
     from pytest_perfq.trials.entry import Collected
+
+
+def check(session: pytest.Session, settings: Settings) -> None:
+    """Raises PerfqError for what this session's latency items cannot be held against, before a run is begun for them. The
+    controller of xdist has no items yet, and begins no run before it has."""
+    found = (collecting.collected(item) for item in session.items)
+    items = [one for one in found if one is not None and one.case.kind == "latency"]
+    if items:
+        held_against(settings, items, Path(session.config.invocation_params.dir))
 
 
 def measure(session: pytest.Session, settings: Settings, passing: Passing, keep: Keep) -> Ahead | None:

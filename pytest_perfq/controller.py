@@ -60,6 +60,8 @@ class Controller:
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not total or broken or session.config.option.collectonly:
             return
+        if (self.settings.vs or self.settings.confirm) and self.settings.only != "accuracy":
+            self._or_exit(lambda: self._check_ahead(session))
         self._or_exit(lambda: self.recorder.open(total))
         from pytest_perfq.report.progress import Progress
 
@@ -88,6 +90,11 @@ class Controller:
         if self.ahead is None:
             self.ahead = Path(tempfile.mkdtemp(prefix="perfq-")) / "ahead.json"
         return self.ahead
+
+    def _check_ahead(self, session: pytest.Session) -> None:
+        from pytest_perfq import ahead
+
+        ahead.check(session, self.settings)
 
     def _measure_ahead(self, session: pytest.Session) -> None:
         from pytest_perfq import ahead

@@ -98,8 +98,12 @@ def read(config: pytest.Config) -> Settings:
 
 def _ahead(values: dict[str, Any], time: Any) -> None:
     """What is measured before the items, and whose time --perf-time is then. time: as given, None where it was not. Raises
-    UsageError for options that contradict each other."""
+    UsageError for options that contradict each other, and for a configuration that is none."""
     vs, confirm = values["vs"], values["confirm"]
+    if vs is not None:
+        from pytest_perfq.core.configuration import check
+
+        check(vs)
     if values["passes"] is None:
         values["passes"] = 3 if values["save"] or values["against"] or vs else 0
     values["run_time"] = None

@@ -57,11 +57,7 @@ class Beforehand:
         """Measures what the settings ask for. Raises PerfqError for a revision or configuration that cannot be had, and that
         before anything is measured."""
         here, settings = Environment(label="this run", folder=self.folder), self.settings
-        swept = [one for one in self.items if one.case.test is None]
-        beside = varied(swept, settings.vs) if settings.vs is not None and swept else []
-        if settings.confirm is not None:
-            name = "HEAD" if settings.confirm == revisions.WORKING_TREE else settings.confirm
-            revisions.commit_of(name, revisions.root_of(self.folder))
+        beside = held_against(settings, self.items, self.folder)
         self._allowance = Allowance(settings.run_time, self.clock)
         if settings.passes:
             self._visit(here)
@@ -182,6 +178,17 @@ class Beforehand:
             given = duration(self.settings.run_time)
             self.say(f"--perf-time of {given} is used up: {_cases(late)} not decided beside {label}; give it more")
         return found
+
+
+def held_against(settings: Settings, items: Sequence[Collected], folder: Path) -> list[Entry]:
+    """Every latency case beside its other configuration, where the settings ask for one. Raises PerfqError for a configuration
+    that these cases cannot have, and for a revision that is not in the repository of the folder."""
+    swept = [one for one in items if one.case.test is None]
+    beside = varied(swept, settings.vs) if settings.vs is not None and swept else []
+    if settings.confirm is not None:
+        name = "HEAD" if settings.confirm == revisions.WORKING_TREE else settings.confirm
+        revisions.commit_of(name, revisions.root_of(folder))
+    return beside
 
 
 def _cases(number: int) -> str:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_perfq.core import configuration
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
-from pytest_perfq.core.sweep import read_axis
 from pytest_perfq.core.trial import TrialVisit
-from pytest_perfq.errors import UnknownName, UsageError
-
-# Axes that leave the work the same: the others would compare two things that should differ.
-VARIED = ("backend", "precision", "quantization", "tp", "pp")
-
+from pytest_perfq.errors import UsageError
 
 # Disturbed visits after which a case is given up; each was made three times.
 SPOILT = 3
@@ -141,40 +137,20 @@ def varied(collected: Sequence[Collected], text: str) -> list[Entry]:
 
     text: `AXIS=VALUE` with an axis that leaves the work the same, or `original` for the fp32 eager case. Raises UsageError.
     """
-    _check(text)
+    configuration.check(text)
     cases = [one for one in collected if one.case.test is None]
     if collected and not cases:
         raise UsageError(
             "tests of pytest-benchmark have no axis to vary; hold two revisions or two environments against each other"
         )
     entries, _, _ = matched(cases, cases)
+    known = {one.candidate.quantization.id: one.candidate.quantization for one in entries if one.candidate.quantization}
     found = []
     for entry in entries:
-        other = _other(entry.candidate, text, entries)
+        other = configuration.other(entry.candidate, text, known)
         if other != entry.candidate:
             entry.base = other
             found.append(entry)
     if not found:
         raise UsageError(f"every case is {text} already; give another value to hold it against")
     return found
-
-
-def _check(text: str) -> None:
-    """Raises UsageError for what no case could be varied by."""
-    axis, equals, _ = text.partition("=")
-    if text != "original" and not equals:
-        raise UsageError(f"{text!r} names no configuration; give AXIS=VALUE, such as backend=eager, or original")
-    if equals:
-        UnknownName.check("axis to vary", [axis], VARIED)
-
-
-def _other(case: Case, text: str, entries: Sequence[Entry]) -> Case:
-    if text == "original":
-        return case.original()
-    axis, _, value = text.partition("=")
-    if axis == "quantization":
-        known = {one.candidate.quantization.id: one.candidate.quantization for one in entries if one.candidate.quantization}
-        UnknownName.check("quantization among the cases", [value], {*known, "none"})
-        return replace(case, quantization=known.get(value))
-    read: Any = read_axis(axis, int(value) if axis in ("tp", "pp") and value.isdigit() else value)
-    return replace(case, **{axis: read})

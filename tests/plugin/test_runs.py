@@ -1,6 +1,7 @@
 """Whole runs: the asserted GPU, saving, comparing, killing and resuming."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,6 +111,26 @@ def test_a_run_that_judged_nothing_says_that_it_saved_nothing(house):
     assert "no baseline was saved as baselines/v1" in result.stdout.str()
 
 
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (("--perf-vs=orig", "--perf-only=accuracy"), "'orig' names no configuration; give AXIS=VALUE, such as backend=eager"),
+        (("--perf-vs=backend=eager",), "every case is backend=eager already; give another value to hold it against"),
+        (("--perf-vs=quantization=int9",), "unknown quantization among the cases 'int9'; known: none"),
+        (("--perf-against=v1", "--perf-confirm=mian"), "no revision 'mian'"),
+    ],
+)
+def test_what_no_case_can_be_held_against_is_told_before_a_run_is_begun(house, args, sentence):
+    house.suite("backend='eager'")
+    if "--perf-against=v1" in args:
+        house.pytester.run("git", "init", "-q")
+        assert house.run("--perf-save=v1", "--perf-only=accuracy", "--perf-store=other.db").ret == 0
+    result = house.run("-p", "no:randomly", *args, quick=False)
+    text = " ".join((result.stdout.str() + result.stderr.str()).split())
+    assert result.ret == 4 and sentence in text, text
+    assert "--perf-resume" not in text and not (house.path / ".perfq").exists()
+
+
 def test_kill_and_resume(house):
     house.suite("backend='slow[ms=10]', batch_size=[1, 2, 3, 4, 5, 6]")
     options = ("-q", "-p", "no:randomly", "--perf-time=300ms", "--perf-visits=2")
@@ -131,6 +152,7 @@ def test_kill_and_resume(house):
     assert part.ret == 0 and "this run is unfinished" in part.stdout.str()  # a part does not close the whole
     resumed = house.run(*options, "--perf-resume", quick=False)
     assert resumed.ret == 0 and resumed.parseoutcomes() == {"passed": 7}
+    assert re.search(r"resumed: [3-7] of 7 cases had been measured before, and stand as they were", resumed.stdout.str())
     after = _done(house)
     assert len(after) == 7 and set(before) < set(after)
     # What was there was taken over as it was, not measured again.

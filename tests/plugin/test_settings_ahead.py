@@ -31,11 +31,21 @@ def test_time_is_of_the_run_wherever_latency_is_measured_ahead():
         ),
         ({"confirm": "main"}, r"^--perf-confirm is 'main', but nothing nominates suspects; give --perf-against DIR"),
         ({"confirm": "main", "against": "v1", "passes": 0}, r"^--perf-confirm is 'main', and --perf-passes=0 measures nothing"),
+        ({"vs": "orig"}, r"^'orig' names no configuration; give AXIS=VALUE, such as backend=eager, or original$"),
+        ({"vs": "batch_size=2"}, r"^unknown axis to vary 'batch_size'; known: backend, pp, precision, quantization, tp$"),
+        ({"vs": "backend=eagr"}, r"^unknown backend 'eagr'; did you mean 'eager'\?"),
+        ({"vs": "precision=fp17"}, r"^unknown precision 'fp17'; did you mean 'fp16'\?"),
+        ({"vs": "tp=two"}, r"^tp is 'two'; give a whole number of at least 1$"),
     ],
 )
 def test_options_that_contradict_each_other_are_one_sentence(given, sentence):
     with pytest.raises(UsageError, match=sentence):
         ahead(**given)
+
+
+def test_a_configuration_that_cases_may_have_is_let_pass():
+    for vs in ("original", "backend=ort[opset=14]", "precision=fp16", "tp=2", "quantization=known to the cases alone"):
+        assert ahead(vs=vs)[0] == 3
 
 
 def test_a_duration_is_read_as_it_is_told():
