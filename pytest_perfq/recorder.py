@@ -43,6 +43,8 @@ class Recorder:
         self._aged: list[str] = []
         self._seen: str | None = None
         self._unjudged: list[str] = []
+        self._taken_up = False
+        self._kept = 0
 
     def open(self, items: int | None = None) -> None:
         """Opens the store and begins a run in it, or takes up the unfinished one. Does nothing the second time. items: how
@@ -67,6 +69,7 @@ class Recorder:
         measuring = self.settings.measuring() | {"items": items, "strict": self.settings.strict}
         try:
             unfinished = store.last_unfinished_run() if self.settings.resume else None
+            self._taken_up = unfinished is not None
             if unfinished is not None:
                 _same_settings(unfinished.settings, measuring)
                 store.resume_run(unfinished.id)
@@ -90,6 +93,7 @@ class Recorder:
 
         self.open()
         assert self._store is not None and self._run is not None
+        self._kept += bool(record["resumed"])
         if not record["resumed"]:
             self._store.record(self._run, nodeid, record["measurement"], record["verdict"], attempt=record["attempt"])
         measurement = Measurement.from_json(record["measurement"])
@@ -200,6 +204,10 @@ class Recorder:
         if self._seen is not None:
             found.append(self._seen)
         found += self._aged
+        if self.settings.resume:
+            from pytest_perfq.report.ending import resumed
+
+            found.append(resumed(self._kept, len(self._judged), self._taken_up))
         if self.settings.against is not None and self._run is not None:
             from pytest_perfq.report.ending import new
 

@@ -48,6 +48,13 @@ def aged(ages_s: Iterable[float]) -> list[str]:
     return [f"{whose} last one {span} ago"]
 
 
+def resumed(kept: int, judged: int, found: bool) -> str:
+    """What of a run that was to be resumed was there. found: whether there was one."""
+    if not found:
+        return "there was no unfinished run to resume in this store, so all was measured, as a new run"
+    return f"resumed: {kept} of {judged} {'case' if judged == 1 else 'cases'} had been measured before, and stand as they were"
+
+
 def saved(verdicts: Sequence[Verdict], folder: str | Path) -> str:
     """The sentence about a baseline that was saved. verdicts: of a case measured twice the last counts, as in the baseline."""
     last = {verdict.case_id: verdict for verdict in verdicts}

@@ -129,6 +129,20 @@ def test_a_run_that_timed_everything_and_a_case_that_never_was_timed_tell_no_age
     assert told_of_age(tmp_path / "other", [(latency(1), 9)], [disturbed(0)]) == []
 
 
+def test_what_was_resumed_is_counted_and_nothing_to_resume_is_told(tmp_path):
+    def told(records):
+        recorder = Recorder(replace(settings(tmp_path / "runs.db", tmp_path), resume=True))
+        for number, resumed in enumerate(records):
+            one = latency(number)
+            record = {"measurement": one.to_json(), "verdict": judge(one, ()).to_json(), "resumed": resumed, "attempt": 0}
+            recorder.remember(nodeid(number), record)
+        recorder.finish(interrupted=len(records) < 3)
+        return [line for line in recorder.lines(200) if line.startswith(("resumed", "there was"))]
+
+    assert told([False, False]) == ["there was no unfinished run to resume in this store, so all was measured, as a new run"]
+    assert told([True, True, False]) == ["resumed: 2 of 3 cases had been measured before, and stand as they were"]
+
+
 @pytest.mark.parametrize(("faster", "told"), [(1, "1 case has improved"), (2, "2 cases have improved"), (0, None)])
 def test_improvements_ask_to_be_kept(tmp_path, faster, told):
     saved = [latency(number) for number in range(3)]
