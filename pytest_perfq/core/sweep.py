@@ -133,6 +133,14 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _word(value: Any) -> str:
+    """A value of an axis as people write it."""
+    if isinstance(value, Quantization):
+        return value.id
+    source = value[1] if isinstance(value, tuple) else value
+    return repr(str(source) if isinstance(source, Spec) else source)
+
+
 def read_axis(axis: str, value: Any) -> Any:
     """One value of an axis as a case holds it. Raises UsageError and UnknownName."""
     return _READ[axis](value)
@@ -174,14 +182,21 @@ class Sweep:
         values = [_READ[axis](one) for one in _values(axis, value)]
         for first, second in itertools.combinations(values, 2):
             if first == second or (axis == "model" and first[0] == second[0]):
-                hint = "; name them apart with a mapping label -> source" if axis == "model" and first != second else ""
-                raise UsageError(f"axis {axis} holds {first!r} and {second!r}: the same case twice{hint or '; keep one'}")
+                if first == second:
+                    raise UsageError(f"axis {axis} holds {_word(first)} twice; keep one")
+                both = f"{_word(first)} and {_word(second)}"
+                raise UsageError(
+                    f"axis {axis} holds {both}: the same case twice; name them apart with a mapping label -> source"
+                )
         return values
 
-    def __call__(self, target: T) -> T:
-        """Decorates a test function or class that takes `case` and `perfq`."""
-        setattr(target, ATTRIBUTE, self)
-        return target
+    def __call__(self, *target: T, **given: Any) -> T:
+        """Decorates a test function or class that takes `case` and `perfq`. Raises UsageError where it is called with anything
+        else, as in `@S()`."""
+        if given or len(target) != 1 or not callable(target[0]):
+            raise UsageError("a Sweep stands above a test as it is, and was called without one; write @S, not @S(...)")
+        setattr(target[0], ATTRIBUTE, self)
+        return target[0]
 
     def cases(self, accuracy_device: str = "cpu", latency_device: str = "cpu") -> tuple[Case, ...]:
         """All cases in the order of the walk. The two devices are what 'auto' stands for. Raises UsageError for an empty

@@ -81,8 +81,12 @@ def test_models_get_short_names():
         ({"exclude": [{"backend": "orrt"}]}, UsageError, r"exclude entry 1, \{'backend': 'orrt'\}, leaves out no case; mend it or take it out"),
         ({"exclude": [{"backnd": "*"}]}, UnknownName, r"unknown axis in exclude 'backnd'; did you mean 'backend'\?"),
         ({"batch_size": [0]}, UsageError, r"batch_size is 0; give a whole number of at least 1"),
-        ({"seq_len": [32, 32]}, UsageError, r"axis seq_len holds 32 and 32: the same case twice; keep one"),
-        ({"model": ["a/x", "b/x"]}, UsageError, r"the same case twice; name them apart with a mapping label -> source"),
+        ({"seq_len": [32, 32]}, UsageError, r"^axis seq_len holds 32 twice; keep one$"),
+        ({"backend": ["ort", "eager", "ort"]}, UsageError, r"^axis backend holds 'ort' twice; keep one$"),
+        ({"backend": ["ort[level=1,opset=11]", "ort[opset=11, level=1]"]}, UsageError, r"^axis backend holds 'ort\[level=1,opset=11\]' twice; keep one$"),
+        ({"quantization": [Dynamic("MatMul"), Dynamic("MatMul")]}, UsageError, r"^axis quantization holds int8-dynamic\[MatMul\] twice; keep one$"),
+        ({"model": ["a/x", "a/x"]}, UsageError, r"^axis model holds 'a/x' twice; keep one$"),
+        ({"model": ["a/x", "b/x"]}, UsageError, r"^axis model holds 'a/x' and 'b/x': the same case twice; name them apart with a mapping label -> source$"),
         ({"budgets": [{"max_drop": 1}]}, UsageError, r"budgets holds \{'max_drop': 1\}; give Budget"),
         ({"budgets": 0.1}, UsageError, r"budgets holds 0.1; give Budget\(...\) entries"),
         ({"exclude": ["eager"]}, UsageError, r"exclude holds 'eager'; give \{axis: value or pattern\} entries"),
@@ -98,6 +102,14 @@ def test_models_get_short_names():
 def test_bad_sweeps_get_one_sentence(given, error, sentence):
     with pytest.raises(error, match=sentence):
         Sweep(**{**BASE, **given}).cases()
+
+
+@pytest.mark.parametrize("call", [lambda sweep: sweep(), lambda sweep: sweep(backend="ort"), lambda sweep: sweep("ort")])
+def test_a_sweep_that_is_called_above_a_test_says_how_to_write_it(call):
+    with pytest.raises(
+        UsageError, match=r"^a Sweep stands above a test as it is, and was called without one; write @S, not @S\("
+    ):
+        call(Sweep(**BASE))
 
 
 @pytest.mark.parametrize(
