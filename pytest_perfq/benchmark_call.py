@@ -20,7 +20,6 @@ from pytest_perfq import stopwatch
 # A round is as many calls as take this long: the clock then shows a thousandth of it.
 ROUND_NS = 100_000
 MOST_LOOPS = 100_000
-ONCE = "benchmark.pedantic(rounds=1) is one call and is not repeated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from pytest_perfq import anchor, device, stopwatch
-from pytest_perfq.benchmark_call import ONCE, Call, Rounds, threads_of, untraced
-from pytest_perfq.core.benchmarks import case_of, nanoseconds, per_call
+from pytest_perfq.benchmark_call import Call, Rounds, threads_of, untraced
+from pytest_perfq.core.benchmarks import ONCE, case_of, nanoseconds, per_call
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Samples, Visit
 from pytest_perfq.device.conditions import watched

@@ -12,7 +12,8 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from pytest_perfq import benchmark_call, collecting
-from pytest_perfq.benchmark_call import ONCE, Call, Rounds
+from pytest_perfq.benchmark_call import Call, Rounds
+from pytest_perfq.core.benchmarks import ONCE
 from pytest_perfq.errors import ProgramError
 
 # Of pytest-randomly, which would give each side data of its own.

@@ -19,6 +19,7 @@ from pytest_perfq.errors import DataError
 TASK, BACKEND, DATASET = Spec("benchmark"), Spec("pytest-benchmark"), "benchmark"
 # Order statistics that pytest-benchmark keeps where it keeps no rounds: the median among them is the median of them.
 KEPT = ("min", "q1", "median", "q3", "max")
+ONCE = "benchmark.pedantic(rounds=1) is one call and is not repeated"
 
 
 def case_of(nodeid: str) -> Case:
@@ -32,6 +33,11 @@ def case_of(nodeid: str) -> Case:
 def nodeid_of(case: Case) -> str:
     """The name of the test item that a case is of: the inverse of case_of."""
     return f"{case.model_name}::{case.test}"
+
+
+def called_once(measurement: Measurement) -> bool:
+    """Whether the test lets its call be made a single time only, so that nobody can time it beside anything."""
+    return measurement.facts.get("rounds") == ONCE
 
 
 def per_call(samples: Samples, loops: int) -> Samples:

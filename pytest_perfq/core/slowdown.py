@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_perfq.core import stats
+from pytest_perfq.core.benchmarks import ONCE, called_once
 from pytest_perfq.core.finding import Finding
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.measurement import Measurement, Visit
@@ -60,7 +61,8 @@ def elsewhere(differences: dict[str, tuple[object, object]]) -> str:
 class Drift:
     """Two sets of visits of one case. mean: of ln(candidate) - ln(baseline). variance: of a visit, over `df`. noise: variance
     that the rounds inside the visits show, on average; None where a visit has too few rounds to show any. apart_s: time between
-    the two, seconds. shift: what the whole suite moved by, ln, taken out of the mean; None where it did not move alike."""
+    the two, seconds. shift: what the whole suite moved by, ln, taken out of the mean; None where it did not move alike. once:
+    whether the candidate is a call that must not be repeated."""
 
     candidate: int
     baseline: int
@@ -71,6 +73,7 @@ class Drift:
     noise: float | None
     apart_s: float = 0.0
     shift: float | None = None
+    once: bool = False
 
     @property
     def gates(self) -> bool:
@@ -121,7 +124,8 @@ def drift(candidate: Measurement, baseline: Measurement) -> Drift:
     mean = math.fsum(mine) / len(mine) - math.fsum(theirs) / len(theirs)
     noise = _noise((*candidate.visits, *baseline.visits), anchored)
     apart_s = abs(candidate.visits[0].case.started_s - baseline.visits[-1].case.started_s)
-    return Drift(len(mine), len(theirs), anchored, mean, squares / df if df else 0.0, df, noise, apart_s)
+    variance, once = squares / df if df else 0.0, called_once(candidate)
+    return Drift(len(mine), len(theirs), anchored, mean, variance, df, noise, apart_s, once=once)
 
 
 def without_shift(drifts: Mapping[str, Drift]) -> dict[str, Drift]:
@@ -208,7 +212,9 @@ def conclude(
         status = "inconclusive"
         effect = math.expm1(stats.minimal_effect(tested.error, tested.df, RULES.screen_p))
         note.append(f"a slowdown under {effect:.0%} cannot be seen with {min(found.candidate, found.baseline)} visits")
-        if not found.same_day:
+        if found.once:
+            note.append(ONCE)
+        elif not found.same_day:
             note.append("measured on another day, which only nominates; confirm with --perf-confirm=REV or `perfq ab`")
         elif gates:
             alarm = math.expm1(

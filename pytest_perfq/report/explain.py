@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from pytest_perfq.core.benchmarks import ONCE
 from pytest_perfq.core.finding import SEVERITY, Finding, Verdict
 
 # Ids beyond this many are counted: the store has all of them.
@@ -124,9 +125,16 @@ def line(finding: Finding) -> str:
         text += f"; examples: {', '.join(finding.examples[:SHOWN_EXAMPLES])}"
         more = len(finding.examples) - SHOWN_EXAMPLES
         text += f" and {more} more" if more > 0 else ""
+    step = _next(finding, beside)
+    return f"{text} -> {step}" if step else text
+
+
+def _next(finding: Finding, beside: bool) -> str | None:
+    """What to do about it; None where nothing is to be done. beside: whether two sides were held against each other."""
     key = finding.rule, finding.status
     step = NEXT_BESIDE.get(key, NEXT.get(key)) if beside else NEXT.get(key)
-    return f"{text} -> {step}" if step else text
+    # A call that is never repeated is not held side by side either.
+    return "give it more rounds" if step == STORED and ONCE in finding.note else step
 
 
 def reasons(verdict: Verdict) -> list[str]:

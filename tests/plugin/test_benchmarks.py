@@ -6,6 +6,7 @@ import re
 import pytest
 
 from pytest_perfq import baselines
+from pytest_perfq.core.benchmarks import called_once
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.store import Store
 
@@ -166,7 +167,7 @@ def test_a_call_that_must_not_be_repeated_is_not(bench):
     ran = bench.run(text=text)
     ran.assert_outcomes(passed=2)
     (found,) = bench.measurements().values()
-    assert len(found.durations_ns()) == 1 and found.visits[0].anchor is None
+    assert len(found.durations_ns()) == 1 and found.visits[0].anchor is None and called_once(found)
     ran = bench.run("--benchmark-disable", text=text)
     ran.assert_outcomes(passed=2)
     (found,) = bench.measurements().values()

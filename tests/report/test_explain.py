@@ -1,10 +1,13 @@
 """What is advised where two sides were held against each other, and how often a status is said."""
 
-import pytest
-from making import accuracy
+from dataclasses import replace
 
+import pytest
+from making import accuracy, latency
+
+from pytest_perfq.core.benchmarks import ONCE
 from pytest_perfq.core.finding import Finding, Verdict
-from pytest_perfq.core.verdict import Pair, judge_suite
+from pytest_perfq.core.verdict import Pair, judge, judge_suite
 from pytest_perfq.report.explain import explain
 from pytest_perfq.trials.conclusions import beside
 
@@ -19,6 +22,19 @@ def test_a_slow_down_side_by_side_is_not_sent_to_an_option_that_perfq_ab_does_no
     # Nor is it from a baseline, which need not exist.
     assert "slow-down from the baseline +40.0%" in explain(Verdict("a", (stored,)))
     assert "slow-down from the base +40.0%" in explain(Verdict("a", (sides,)))
+
+
+@pytest.mark.parametrize("day_s", [60.0, 86400.0])
+def test_a_call_that_is_never_repeated_is_not_sent_to_be_held_side_by_side(day_s):
+    was = latency(original_ms=None, anchor_ms=None, visits=1, rounds=1)
+    (visit,) = was.visits
+    later = replace(visit, case=replace(visit.case, started_s=visit.case.started_s + day_s))
+    now = replace(was, visits=(later,), facts={"rounds": ONCE})
+    text = explain(judge(now, (), was))
+    assert text.endswith(f"; {ONCE} -> give it more rounds")
+    assert "perfq ab" not in text and "--perf-confirm" not in text and "anchor" not in text
+    # One that may be repeated by now can be held beside what it was.
+    assert explain(judge(was, (), now)).endswith("-> hold it side by side: --perf-confirm=REV, or `perfq ab`")
 
 
 def test_accuracy_lost_between_two_sides_is_for_the_review_to_accept():
