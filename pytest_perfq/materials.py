@@ -12,7 +12,7 @@ from typing import Any
 from pytest_perfq import registry
 from pytest_perfq.contracts import Arrays, Backend, Batch, Examples, Model, Program, Resources, Task
 from pytest_perfq.core.case import Case
-from pytest_perfq.errors import BuildError, UsageError
+from pytest_perfq.errors import BuildError, DataError, UsageError
 
 CALIBRATION_BATCH = 8
 # The original and the program under test; more would hold gigabytes for nothing, since the walk goes program by program.
@@ -126,9 +126,16 @@ class Materials:
         return {name: commit for name, commit in found.items() if commit is not None}
 
     def _calibration(self, case: Case) -> Iterator[Batch]:
-        """Batches of the first `calibration_samples` examples of the calibration split. Raises UsageError for too few."""
+        """Batches of the first `calibration_samples` examples of the calibration split. Raises UsageError for too few, and
+        DataError for a split that cannot be read: the suite may never have named it, so the sentence says who reads it."""
         assert case.quantization is not None
-        examples = self.examples(case, case.calibration_split)
+        try:
+            examples = self.examples(case, case.calibration_split)
+        except DataError as error:
+            raise DataError(
+                f"{error}; the calibration of {case.quantization.id} reads split {case.calibration_split!r}: the Sweep's "
+                "calibration_split names another"
+            ) from error
         wanted, has = case.quantization.calibration_samples, len(examples.rows)
         if wanted > has:
             raise UsageError(

@@ -16,7 +16,8 @@ from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.quantization import Static
 from pytest_perfq.core.spec import Spec
-from pytest_perfq.errors import BuildError, ProgramError, UsageError
+from pytest_perfq.errors import BuildError, DataError, ProgramError, UsageError
+from pytest_perfq.materials import task_of
 from pytest_perfq.report.progress import Progress, duration
 from pytest_perfq.runner import Plan, Workbench
 from pytest_perfq.worker import Served
@@ -129,6 +130,21 @@ def test_calibration_on_more_examples_than_there_are(bench, fakes, monkeypatch):
     wanted = Static("MatMul", calibration_samples=10**6)
     with pytest.raises(UsageError, match=r"calibration_samples is 1000000, but split 'train' of \w+ has \d+ examples; ask for"):
         bench.measure(case("slow", quantization=wanted))
+
+
+def test_calibration_on_a_split_that_is_not_there_says_who_wants_it(bench, fakes, monkeypatch):
+    def examples(self, case, split, resources):
+        raise DataError(f"data set 'glue/sst2' in mirror has no split {split!r}; it has validation")
+
+    monkeypatch.setattr(type(fakes.SLOW), "build", lambda self, case, model, resources, calibration: list(calibration()))
+    monkeypatch.setattr(type(task_of(case())), "examples", examples)
+    sentence = (
+        "data set 'glue/sst2' in mirror has no split 'train'; it has validation; the calibration of int8-static[MatMul] reads "
+        "split 'train': the Sweep's calibration_split names another"
+    )
+    with pytest.raises(DataError) as told:
+        bench.materials.program(case("slow", quantization=Static("MatMul")))
+    assert str(told.value) == sentence
 
 
 def test_a_program_that_lacks_something_is_told_of_before_it_is_run(bench, fakes, monkeypatch):
