@@ -1,6 +1,5 @@
 """That as many threads work as torch is told to use, by the CPU time that the system counts for each."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,23 +7,26 @@ import torch
 from operands import bounds, normal, weight, weight_int8
 from plain_layer import layer_weights
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts CPU time by /proc/self/task")
-# The system counts in ticks of 10 ms, so a thread's share of this much is far more than one.
-ENOUGH_TICKS = 8
-# Beside other work a thread's ticks come in lumps: as many times as much may be needed until each shows its share.
-PATIENCE = 12
+TASKS = Path("/proc/self/task")
+pytestmark = pytest.mark.skipif(
+    not all((task / "schedstat").exists() for task in TASKS.glob("*")) or not TASKS.exists(),
+    reason="only Linux counts the CPU time of each thread to the nanosecond, in /proc/self/task/*/schedstat",
+)
+# Of each thread, before anything is said of its share.
+ENOUGH_S = 0.02
+# Beside other work a thread may wait: as many times as much may be needed until each shows its share.
+PATIENCE = 50
 CALLS = 20_000
 
 
-def cpu_ticks():
-    """thread -> ticks of CPU time that it has had, in user and system mode. A thread may end while this reads."""
+def cpu_seconds():
+    """thread -> CPU time that it has had. A thread may end while this reads."""
     found = {}
-    for task in Path("/proc/self/task").iterdir():
+    for task in TASKS.iterdir():
         try:
-            stat = (task / "stat").read_text()
+            found[task.name] = int((task / "schedstat").read_text().split()[0]) / 1e9
         except OSError:
             continue
-        found[task.name] = sum(map(int, stat.rpartition(")")[2].split()[11:13]))
     return found
 
 
@@ -33,15 +35,15 @@ def at_work(call, threads):
     long enough to say that they do not."""
     torch.set_num_threads(threads)
     call()  # starts them
-    before = cpu_ticks()
+    before = cpu_seconds()
     for _ in range(CALLS):
         call()
-        gained = [ticks - before.get(name, 0) for name, ticks in cpu_ticks().items()]
+        gained = [seconds - before.get(name, 0.0) for name, seconds in cpu_seconds().items()]
         total = sum(gained)
-        working = sum(ticks >= total / (4 * threads) for ticks in gained)
-        if total >= ENOUGH_TICKS * threads * (1 if working == threads else PATIENCE):
+        working = sum(seconds >= total / (4 * threads) for seconds in gained)
+        if total >= ENOUGH_S * threads * (1 if working == threads else PATIENCE):
             break
-    assert total >= ENOUGH_TICKS * threads, "too little work to tell who did it"
+    assert total >= ENOUGH_S * threads, "too little work to tell who did it"
     return working
 
 
