@@ -71,3 +71,14 @@ def test_rounds_begin_with_each_program_in_turn_and_prime_the_short_ones():
     assert found == {"short": pytest.approx([0.01] * 3), "long": pytest.approx([0.2] * 3)}
     first, second = ["short"] * 2 + ["long"] * 2, ["long"] + ["short"] * 2
     assert seen == [*first, *second, "short", "short", "long"]
+
+
+@pytest.mark.parametrize("shape", [*speed_native.SHAPES, (32, 384)])
+def test_half_padding_is_half(shape):
+    rows, columns = shape
+    batch = speed_native.batch_of(rows, columns, half=True)
+    mask = batch.arrays["attention_mask"]
+    assert mask.sum() * 2 == rows * columns
+    assert tuple(mask.sum(1)) == batch.lengths and min(batch.lengths) >= 1
+    assert rows == 1 or (max(batch.lengths) == columns and len(set(batch.lengths)) > rows // 2)
+    assert batch.lengths == speed_native.batch_of(rows, columns, half=True).lengths
