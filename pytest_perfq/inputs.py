@@ -16,9 +16,9 @@ def latency_batch(
 ) -> Batch:
     """A batch [batch_size, seq_len] of int64 ids without special tokens, padded on the right; equal arguments give equal bits.
 
-    padding: 'full' (every row seq_len), 'uniform' (lengths uniform on 1 to seq_len, one row of seq_len), 'half' (every row
-    seq_len / 2, rounded up), 'dataset' (drawn from dataset_lengths, cut to seq_len). The array is seq_len wide even
-    where no row is, since that is the length that the case names. Raises UsageError.
+    padding: 'full' (every row seq_len), 'uniform' (lengths uniform on 1 to seq_len, one row of seq_len), 'half' (half_lengths),
+    'dataset' (drawn from dataset_lengths, cut to seq_len). The array is seq_len wide even where no row is, since that is the
+    length that the case names. Raises UsageError.
     """
     if seq_len > model.max_positions:
         raise UsageError(
@@ -37,6 +37,8 @@ def latency_batch(
     return Batch(arrays, tuple(lengths))
 
 
+# Draws of lengths of which one is taken, and numbers in all of them: a large batch comes near to half in a few.
+DRAWS, DRAWN = 4096, 1 << 18
 # Batches made ahead: so many, of so many bytes in all.
 STOCK, STOCK_BYTES = 64, 1 << 20
 
@@ -76,13 +78,26 @@ class Reworded:
         return [Batch({**self._batch.arrays, "input_ids": one}, self._batch.lengths) for one in made[::-1]]
 
 
+def half_lengths(dice: np.random.Generator, batch_size: int, seq_len: int) -> list[int]:
+    """Ragged lengths that leave half of a batch padding: one row of seq_len, and lengths on 1 to seq_len that add up to half of
+    batch_size x seq_len with it, or as nearly as many draws came. One row alone has seq_len / 2, rounded up."""
+    if batch_size == 1:
+        return [(seq_len + 1) // 2]
+    # A few uniform lengths leave anything from a quarter to two thirds, and what padding wastes is what such a batch is for.
+    draws = min(DRAWS, max(16, DRAWN // batch_size))
+    drawn = dice.integers(1, seq_len, size=(draws, batch_size), endpoint=True)
+    drawn[:, dice.integers(batch_size)] = seq_len
+    nearest = np.abs(2 * drawn.sum(axis=1) - batch_size * seq_len).argmin()
+    return [int(length) for length in drawn[nearest]]
+
+
 def _lengths(
     dice: np.random.Generator, batch_size: int, seq_len: int, padding: str, dataset_lengths: Sequence[int] | None
 ) -> list[int]:
     if padding == "full":
         return [seq_len] * batch_size
     if padding == "half":
-        return [(seq_len + 1) // 2] * batch_size
+        return half_lengths(dice, batch_size, seq_len)
     if padding == "uniform":
         lengths = dice.integers(1, seq_len, size=batch_size, endpoint=True)
         lengths[dice.integers(batch_size)] = seq_len

@@ -9,8 +9,7 @@ Peers: TorchScript frozen; onnxruntime in fp32 and INT8 with every fusion; the s
 needs no padding either; torch.compile and OpenVINO (`pip install openvino`) where `--programs` names them. Models are random: speed does not depend on
 the weights, and what the bits cost in accuracy is measured on trained ones in suites/test_native.py.
 
-`half` is half padding: one row of S and lengths drawn on [1, S], such that they add up to half of the batch (one row alone has
-S / 2). A ratio is of medians; a figure is the geometric mean over shapes, with that of the minima in brackets.
+`half` is the batch that padding='half' names: half of it is padding. A ratio is of medians; a figure is the geometric mean over shapes, with that of the minima in brackets.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from pytest_perfq import Dynamic, registry
 from pytest_perfq.contracts import Batch, Model, Program, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.spec import Spec
+from pytest_perfq.inputs import half_lengths
 from pytest_perfq.kernels.bits import BITS
 from pytest_perfq.kernels.packing import quantize_weight
 
@@ -42,8 +42,6 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("PERFQ_CACHE", ROOT / ".perfq" / "cache"))
 SHAPES = ((1, 32), (1, 128), (1, 384), (8, 32), (8, 128), (8, 384))
 QUICK = {"bert": SHAPES[:2] + SHAPES[3:4], "minilm": SHAPES[:5]}
-# Lengths of a batch at half padding are the best of so many draws.
-DRAWS = 4096
 # Hidden size, layers, heads, inner size.
 MODELS = {"bert": (768, 12, 12, 3072), "minilm": (384, 6, 12, 1536)}
 # Name here -> backend and quantization.
@@ -84,24 +82,14 @@ def model_of(name: str) -> Model:
     )  # fmt: skip
 
 
-def half_lengths(rows: int, columns: int, dice: np.random.Generator) -> np.ndarray:
-    """Of many draws of lengths on [1, S] beside one of S, the one whose sum is the nearest to half of the batch: a few draws lie
-    anywhere from a third to two thirds, and what padding wastes is what the ratios are about."""
-    if rows == 1:
-        return np.array([columns // 2])
-    drawn = dice.integers(1, columns, size=(DRAWS, rows), endpoint=True)
-    drawn[:, int(dice.integers(rows))] = columns
-    return drawn[np.abs(2 * drawn.sum(1) - rows * columns).argmin()]
-
-
 def batch_of(rows: int, columns: int, half: bool) -> Batch:
     """Random ids; the same lengths for every program and run."""
     dice = np.random.default_rng([7, rows, columns])
-    lengths = half_lengths(rows, columns, dice) if half else np.full(rows, columns)
-    mask = (np.arange(columns)[None, :] < lengths[:, None]).astype(np.int64)
+    lengths = half_lengths(dice, rows, columns) if half else [columns] * rows
+    mask = (np.arange(columns)[None, :] < np.array(lengths)[:, None]).astype(np.int64)
     ids = np.where(mask == 1, dice.integers(1000, 30000, (rows, columns)), 0).astype(np.int64)
     arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    return Batch(arrays, tuple(int(length) for length in lengths))
+    return Batch(arrays, tuple(lengths))
 
 
 def rows_of(batch: Batch) -> list[Batch]:
