@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ import pytest
 from pytest_perfq import collecting, device, suite
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.report.passing import Passing
+from pytest_perfq.trials import refusing
 from pytest_perfq.trials.ahead import Ahead
-from pytest_perfq.trials.beforehand import Beforehand, held_against
+from pytest_perfq.trials.beforehand import Beforehand, given, held_against
 from pytest_perfq.trials.calibrated import Calibrated
 from pytest_perfq.trials.environment import Environment
 from pytest_perfq.trials.sides import collect
@@ -28,10 +29,17 @@ if TYPE_CHECKING:
 def check(session: pytest.Session, settings: Settings) -> None:
     """Raises PerfqError for what this session's latency items cannot be held against, before a run is begun for them. The
     controller of xdist has no items yet, and begins no run before it has."""
-    found = (collecting.collected(item) for item in session.items)
-    items = [one for one in found if one is not None and one.case.kind == "latency"]
-    if items:
-        held_against(settings, items, Path(session.config.invocation_params.dir))
+    _check([one for item in session.items if (one := collecting.collected(item)) is not None], session.config, settings)
+
+
+def _check(items: Sequence[Collected], config: pytest.Config, settings: Settings) -> None:
+    timed = [one for one in items if one.case.kind == "latency"]
+    if not timed:
+        return
+    folder, target = Path(config.invocation_params.dir), suite.target_of(config)
+    beside = [one for one in held_against(settings, timed, folder) if target.unmeasured(one.candidate) is None]
+    if settings.vs is not None and beside:
+        refusing.check(beside, Environment(label="this run", folder=folder), given(settings), settings.vs)
 
 
 def measure(session: pytest.Session, settings: Settings, passing: Passing, keep: Keep) -> Ahead | None:
@@ -44,6 +52,7 @@ def measure(session: pytest.Session, settings: Settings, passing: Passing, keep:
     else:
         # The controller of xdist collects nothing itself; its workers' items are not to be had before they run.
         items = collect(Environment(label="this run", folder=here), {"cache": str(settings.cache)}, arguments, none=True)
+        _check(items, config, settings)
     target = suite.target_of(config)
     # Of pytest-benchmark's tests, those that this run judges at all.
     items = [one for one in items if one.case.test is None or (settings.benchmarks and one.refused is None)]

@@ -138,7 +138,8 @@ OPTIONS = (
         "vs",
         None,
         "AXIS=VALUE",
-        "hold every latency case side by side against itself under another backend, precision ..., or its original",
+        "hold every latency case side by side against itself under another backend, precision ..., or its original; cases "
+        "refused there are named and left out, and where all are pytest ends with 4 before anything is measured",
         str,
     ),
     Option(

@@ -67,8 +67,9 @@ class Beforehand:
         varying: dict[str, Finding] = {}
         # What could not be measured alone is not measured beside another.
         if settings.vs is not None and (sound := [one for one in beside if one.name not in self.found.troubles]):
-            varying = self._beside(sound, Sides(here, here, self._given()), settings.vs, settings.confirm is not None)
-            tell_refused(sound, self.say)
+            varying = self._beside(sound, Sides(here, here, given(self.settings)), settings.vs, settings.confirm is not None)
+            # Where some were taken before the run was cut off, the rest of it may be what is refused.
+            tell_refused(sound, self.say, one_left=not settings.resume)
         if settings.confirm is not None and (nominated := self._nominated()):
             self._confirm(settings.confirm, nominated, here)
         for name, finding in varying.items():
@@ -85,7 +86,7 @@ class Beforehand:
             time_s = min(time_s, max(VISIT_S, share / max(1, settings.passes * cases)))
         visit = {"time_s": time_s, "precision": settings.precision, "passes": settings.passes}
         passes = InPasses(
-            self.items, here, self._given(), settings.passes, visit, share, self.watch, self.clock, self.say, self.kept,
+            self.items, here, given(self.settings), settings.passes, visit, share, self.watch, self.clock, self.say, self.kept,
             self.begun, self._open_still, self.found, self.arguments,
         )  # fmt: skip
         with self._allowance.spending():
@@ -122,26 +123,16 @@ class Beforehand:
     def _confirm(self, revision: str, nominated: Sequence[Collected], here: Environment) -> None:
         """What the stored baseline suspected is settled by visits side by side; what they cannot decide stays as it left it."""
         base = revisions.environment(revision, self.folder, self.settings.cache, say=self.say)
-        theirs = collect(base, self._given(), self.arguments)
+        theirs = collect(base, given(self.settings), self.arguments)
         entries, _, new = matched(theirs, nominated)
         for name in new:
             self.say(f"{name} is not in {base.label} and cannot be confirmed against it")
-        sides = Sides(base, here, self._given(), self.arguments)
+        sides = Sides(base, here, given(self.settings), self.arguments)
         found = self._beside(entries, sides, base.label, followed=False) if entries else {}
         for name, finding in found.items():
             self.found.decided[name] = _settled(self.found.decided[name], finding)
         # The others stay as undecided as the baseline left them.
         tell_refused(entries, self.say, one_left=False)
-
-    def _given(self) -> dict[str, Any]:
-        settings = self.settings
-        return {
-            "cache": str(settings.cache.resolve()),
-            "data": None if settings.data is None else str(settings.data),
-            "pickle": settings.allow_pickle,
-            "threads": settings.threads or device.available_threads(),
-            "l2": settings.l2,
-        }
 
     def _judged(self, against: str) -> dict[str, Verdict]:
         """Every case against the stored baseline at once: they lend each other their spread, as in `perfq compare`."""
@@ -189,6 +180,17 @@ def held_against(settings: Settings, items: Sequence[Collected], folder: Path) -
         name = "HEAD" if settings.confirm == revisions.WORKING_TREE else settings.confirm
         revisions.commit_of(name, revisions.root_of(folder))
     return beside
+
+
+def given(settings: Settings) -> dict[str, Any]:
+    """How workers of this run measure, see pytest_perfq.worker.Given."""
+    return {
+        "cache": str(settings.cache.resolve()),
+        "data": None if settings.data is None else str(settings.data),
+        "pickle": settings.allow_pickle,
+        "threads": settings.threads or device.available_threads(),
+        "l2": settings.l2,
+    }
 
 
 def _cases(number: int) -> str:

@@ -11,9 +11,13 @@ from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.trial import TrialVisit
 from pytest_perfq.errors import UsageError
+from pytest_perfq.report.apart import few
 
 # Disturbed visits after which a case is given up; each was made three times.
 SPOILT = 3
+# Cases named that one reason keeps from being compared.
+SHOWN_REFUSED = 20
+SHOWN_REASONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +124,26 @@ def matched(base: Sequence[Collected], candidate: Sequence[Collected]) -> tuple[
 
 
 def tell_refused(entries: Sequence[Entry], say: Callable[[str], None], *, one_left: bool = True) -> None:
-    """Says how many cases are not compared since a side refuses them, with the first one's reason. Raises UsageError where one
-    must be left to compare and none is."""
-    reasons = [one.refused for one in entries if one.refused is not None]
-    if not reasons:
-        return
-    told = f"{reasons[0]}{' ...' if len(reasons) > 1 else ''}"
-    if one_left and len(reasons) == len(entries):
-        raise UsageError(f"nothing is left to compare: {told}")
-    say(f"{'1 case is' if len(reasons) == 1 else f'{len(reasons)} cases are'} not compared: {told}")
+    """Says which cases are not compared since a side refuses them, and why: each once, those of one reason together. Raises
+    UsageError where one must be left to compare and none is."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in entries:
+        if one.refused is not None:
+            who, name, why = one.refused.partition(one.base.id)
+            alike.setdefault((who, why), []).append(name)
+    # Several configurations of one case may be held beside the same base.
+    told = [f"{who}{few(list(dict.fromkeys(names)), SHOWN_REFUSED)}{why}" for (who, why), names in alike.items()]
+    numbers = [len(names) for names in alike.values()]
+    if one_left and told and sum(numbers) == len(entries):
+        raise UsageError(f"nothing is left to compare: {told[0]}{' ...' if len(told) > 1 else ''}")
+    for number, text in zip(numbers[:SHOWN_REASONS], told, strict=False):
+        say(f"{_cases(number)} not compared: {text}")
+    if rest := numbers[SHOWN_REASONS:]:
+        say(f"{_cases(sum(rest))} not compared, for {len(rest)} more {'reason' if len(rest) == 1 else 'reasons'}")
+
+
+def _cases(number: int) -> str:
+    return "1 case is" if number == 1 else f"{number} cases are"
 
 
 def varied(collected: Sequence[Collected], text: str) -> list[Entry]:

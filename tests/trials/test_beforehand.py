@@ -88,11 +88,16 @@ def test_a_suspect_of_the_baseline_is_confirmed_against_a_revision(project, run)
 
 
 def test_a_configuration_is_held_against_another(project, run):
-    project.suite("backend='plume[ms=2]', accuracy=False")
+    """And a case that cannot be in that configuration is named, once, and fails nothing."""
+    project.suite("backend='plume[ms=2]', accuracy=False, batch_size=[1, 2]")
     layers(project, 1.0)
-    status, output = run("--perf-vs=backend=plume")
-    assert status == 1, output
-    assert "regressed: slow-down from the base" in output and "against backend=plume, side by side" in " ".join(output.split())
+    status, output = run("--perf-vs=backend=plume[does=refuse-two]")
+    text = " ".join(output.split())
+    assert status == 1 and "1 failed, 1 passed" in text, output
+    assert "regressed: slow-down from the base" in text and "against backend=plume[does=refuse-two], side by side" in text
+    refused = "synthetic-feather/light/plume[does=refuse-two]@cpu/fp32/b2/s8"
+    assert text.count(refused) == 1
+    assert f"1 case is not compared: this run refuses {refused}: plume takes no such thing" in text
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,12 @@ def test_a_configuration_is_held_against_another(project, run):
         (("--perf-vs=backend=plum",), "unknown backend 'plum'; did you mean 'plume'?"),
         (
             ("--perf-vs=backend=plume[does=refuse-all]",),
-            "nothing is left to compare: this run refuses synthetic-feather/light/plume[does=refuse-all]",
+            "--perf-vs is 'backend=plume[does=refuse-all]', and the only case is refused in that configuration: plume takes no such "
+            "thing; give another configuration, or leave --perf-vs out",
+        ),
+        (
+            ("-n", "1", "--perf-vs=backend=plume[doze=1]"),
+            "--perf-vs is 'backend=plume[doze=1]', and the only case is refused in that configuration: ",
         ),
         (("--perf-passes=-1",), "--perf-passes is '-1': give a whole number, 0 for none"),
         (
@@ -122,6 +132,8 @@ def test_what_is_asked_wrongly_is_one_sentence(project, run, args, sentence):
     layers(project, 1)
     status, output = run("--perf-passes=0", *args)
     assert status == 4 and sentence in " ".join(output.split()), output
+    # Before a run is begun, and a model loaded.
+    assert not (project.path / ".perfq").exists() and not (project.path / "pids").exists()
 
 
 def test_a_ctrl_c_keeps_what_was_measured_and_a_resumed_run_measures_the_rest(project, run):

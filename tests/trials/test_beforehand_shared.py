@@ -20,7 +20,7 @@ from pytest_perfq.trials.passes import LATE
 ITEMS = [Collected(f"t.py::{name}", whole.case) for name, whole in WHOLE.items()]
 DEFAULTS = {
     "passes": 3, "time": 15.0, "precision": 0.01, "run_time": None, "against": None, "vs": None, "confirm": None,
-    "data": None, "allow_pickle": False, "threads": 1, "l2": "warm",
+    "data": None, "allow_pickle": False, "threads": 1, "l2": "warm", "resume": False,
 }  # fmt: skip
 TOO_LATE = Finding(rule="slowdown", status="inconclusive", note="not measured: the time given was used up")
 

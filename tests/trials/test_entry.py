@@ -1,5 +1,6 @@
 """Which cases of two sides belong together, and what a case is held against in another configuration."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -97,15 +98,41 @@ def test_the_second_worker_lost_on_a_case_ends_it():
 
 def test_what_a_side_refuses_is_told_once_and_nothing_left_is_an_error():
     said = []
-    held, *refused = [Entry(f"n{number}", case(0), case(0)) for number in range(3)]
+    held, *refused = [Entry(f"n{number}", case(number), case(number)) for number in range(4)]
     tell_refused([held], said.append)
     assert said == []
     for one in refused:
-        one.refused = f"main refuses {one.nodeid}"
+        one.refused = f"main refuses {one.base.id}: it is too long"
+    first, second, third = (one.base.id for one in refused)
     tell_refused([held, refused[0]], said.append)
+    assert said == [f"1 case is not compared: main refuses {first}: it is too long"]
+    refused[2].refused = f"main refuses {third}: it is too new"
+    said.clear()
     tell_refused([held, *refused], said.append)
     tell_refused(refused, said.append, one_left=False)
-    several = "2 cases are not compared: main refuses n1 ..."
-    assert said == ["1 case is not compared: main refuses n1", several, several]
-    with pytest.raises(UsageError, match=r"^nothing is left to compare: main refuses n1 \.\.\.$"):
+    several = f"2 cases are not compared: main refuses {first}, {second}: it is too long"
+    assert said == [several, f"1 case is not compared: main refuses {third}: it is too new"] * 2
+    alike = f"nothing is left to compare: main refuses {first}, {second}: it is too long ..."
+    with pytest.raises(UsageError, match=f"^{re.escape(alike)}$"):
         tell_refused(refused, said.append)
+
+
+def test_cases_that_are_refused_are_counted_where_nobody_would_read_their_names():
+    said = []
+    many = [Entry(f"n{number}", case(0, seq_len=number + 1), case(0)) for number in range(23)]
+    for one in many:
+        one.refused = f"this run refuses {one.base.id}: no"
+    tell_refused(many, said.append, one_left=False)
+    (told,) = said
+    assert told.startswith("23 cases are not compared: this run refuses ") and told.endswith(" and 3 more: no")
+    # Two configurations of one case beside the same base name it once, and each is counted.
+    said.clear()
+    tell_refused([many[0], many[0]], said.append, one_left=False)
+    assert said == [f"2 cases are not compared: this run refuses {many[0].base.id}: no"]
+    # A test of pytest-benchmark has a sentence of its own, which names it already.
+    said.clear()
+    for number, one in enumerate(many):
+        one.refused = f"t.py::test_{number} gives its benchmark fixture nothing to time"
+    tell_refused(many, said.append, one_left=False)
+    assert said[0] == "1 case is not compared: t.py::test_0 gives its benchmark fixture nothing to time"
+    assert len(said) == 9 and said[-1] == "15 cases are not compared, for 15 more reasons"

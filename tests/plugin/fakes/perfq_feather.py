@@ -75,6 +75,8 @@ class Plume:
     def refuses(self, case):
         does = case.backend.only("backend", does="", ms=0)["does"]
         wrong = os.environ.get("PERFQ_FAKES_SIDE", "all" if does == "refuse-all" else "")
+        if does == "refuse-two":  # sequences a batch
+            wrong = "two" if case.batch_size == 2 else ""
         return ["plume takes no such thing"] if does.startswith("refuse") and wrong else []
 
     def build(self, case, model, resources, calibration):
