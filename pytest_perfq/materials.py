@@ -23,8 +23,8 @@ MODELS_KEPT = 2
 
 @dataclasses.dataclass(slots=True)
 class Built:
-    """A program with what making it cost: load_ns to build it from a loaded model, first_call_ns for its first forward
-    pass (None before it)."""
+    """A program with what making it cost: load_ns to build it from a loaded model, and to check it where its backend does;
+    first_call_ns for the first forward pass after that (None before it)."""
 
     program: Program
     load_ns: int

@@ -199,6 +199,8 @@ class Workbench:
             calls = {} if original is None else {"original": self._side(case, original, batch)}
             device.reset_peak_memory(case.device)
             calls["case"] = self._side(case, built, batch)
+            # Now, before the original is called beside it: what that takes is no memory of this program.
+            peak_bytes = self._peak_bytes(case, built)
             sides: dict[str, Callable[[], Any]] = {"anchor": anchor.anchor(case.device, self.resources.threads), **calls}
         clock = stopwatch.clock_for(case.device, self.plan.l2)
         plan = self._visit_plan(limits)
@@ -216,7 +218,6 @@ class Workbench:
                     told=self.resources.progress,
                 )
             visits.append(Visit(samples["case"], samples.get("original"), samples["anchor"], conditions=conditions))
-        peak_bytes = self._peak_bytes(case, built, clock)
         used = self._energy(case, calls["case"], lock)
         for call in calls.values():
             self.audit(call)
@@ -240,12 +241,11 @@ class Workbench:
         with lock.write_lock():
             return energy.per_call(call, call.built.program.synchronize, self._watching())
 
-    def _peak_bytes(self, case: Case, built: Built, clock: stopwatch.Clock) -> int | None:
-        """The peak of memory since it was reset, without what the clock took; None where nobody counted."""
+    def _peak_bytes(self, case: Case, built: Built) -> int | None:
+        """The peak of memory since it was reset; None where nobody counted."""
         if case.device == "cuda" and getattr(built.program, "own_allocator", False):
             return None
-        peak = device.peak_memory_bytes(case.device)
-        return None if peak is None else peak - clock.held_bytes
+        return device.peak_memory_bytes(case.device)
 
     def _side(self, case: Case, built: Built, batch: Batch) -> TimedCall:
         return timed_call(case, built, batch, self._batch(case, seed=1))

@@ -42,9 +42,7 @@ RAMP_S = 0.2
 
 
 class Clock(Protocol):
-    """Times one call. held_bytes: memory of the device that the clock itself takes."""
-
-    held_bytes: int
+    """Times one call."""
 
     def ready(self, call: Callable[[], Any]) -> None:
         """Brings the device to the speed that it has at work, by this call, before a visit."""
@@ -55,8 +53,6 @@ class Clock(Protocol):
 
 class CpuClock:
     """perf_counter around the call."""
-
-    held_bytes = 0
 
     def ready(self, call: Callable[[], Any]) -> None:
         """Nothing: a CPU is at speed within the first calls."""
@@ -85,10 +81,10 @@ class CudaClock:
         self._torch = torch
         self._start = torch.cuda.Event(enable_timing=True)
         self._end = torch.cuda.Event(enable_timing=True)
-        self.held_bytes, self._over = 0, None
+        self._over = None
         if l2 == "cold":
-            self.held_bytes = 2 * int(torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size)
-            self._over = torch.empty(self.held_bytes, dtype=torch.uint8, device="cuda")
+            size = 2 * int(torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size)
+            self._over = torch.empty(size, dtype=torch.uint8, device="cuda")
 
     def ready(self, call: Callable[[], Any]) -> None:
         """Calls for RAMP_S: an idle GPU begins at a fraction of its clock, and a visit of fast calls would be over first."""

@@ -141,8 +141,9 @@ class Measurement:
 
     visits: of a latency case, in time order. scores, outcomes: of an accuracy case; original_scores, original_outcomes: of
     the fp32 eager model on the same examples (empty, None where the case is the original). model_bytes: size of the
-    program's weights or file. peak_memory_bytes: peak resident (cpu) or allocated (cuda) memory while the case ran.
-    load_ns: building the program from a loaded model, caches included. first_call_ns: the first run of it.
+    program's weights or file. peak_memory_bytes: peak resident (cpu) or allocated (cuda) memory of the process while the case
+    ran by itself, all else that it holds included. load_ns: building the program from a loaded model, caches included, and the
+    runs by which a backend checks it. first_call_ns: the first run after those, of whatever batch came first.
     facts: what the program says of itself (provider, share of nodes on it, export difference, cache hit ...).
     churn: of a repeated prediction of the same examples: {"n", "flips", "margin_noise"}; None where none was made.
     unmeasured: why there is no timing or no score, in one sentence; None when there is.

@@ -11,6 +11,8 @@ import pytest
 import torch
 from making import outcomes
 
+from pytest_perfq import device
+from pytest_perfq.backends._torch import TorchProgram
 from pytest_perfq.contracts import Resources
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.case import Case
@@ -81,6 +83,24 @@ def test_a_visit_has_its_sides_and_a_sleep_is_seen(bench):
     assert found.peak_memory_bytes > 10 * 2**20 and found.facts["tokens"] == 8
     assert found.facts["timed_words"] == "other words in every call"
     assert bench.measure(timed()).visits[0].original is None
+
+
+def test_peak_memory_is_of_the_case_and_of_no_call_of_its_original(bench, fakes, monkeypatch):
+    """Whatever the fp32 original takes beside it: another program of the same shape would show the same peak."""
+    done = []
+    monkeypatch.setattr(device, "reset_peak_memory", lambda device: done.clear())
+    monkeypatch.setattr(device, "peak_memory_bytes", lambda device: len(done))
+    run = TorchProgram.run
+
+    def noted(program, feed):
+        done.append(program)
+        return run(program, feed)
+
+    monkeypatch.setattr(TorchProgram, "run", noted)
+    original = bench.call(timed()).built.program
+    found = bench.measure(timed("slow[ms=1]"))
+    # Counted here are runs, of both programs: those by which the case's logits are known, and none of the visits'.
+    assert found.peak_memory_bytes == 2 and original in done and len(done) > 40
 
 
 def test_a_percentile_promise_gets_the_rounds_that_decide_it(fakes, tmp_path):
