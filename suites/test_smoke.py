@@ -2,8 +2,8 @@
 
     pytest suites/test_smoke.py --perf-gpu=auto
 
-Needs no hub and no data. The budgets are loose enough for any machine: accuracy is what this suite gates, and that an
-optimized program is not slower than the model it was made from.
+Needs no hub and no data. The budgets are loose enough for any machine: accuracy is what this suite gates. Times are shown
+beside the original's, and promised nothing.
 """
 
 from pytest_perfq import Budget, Dynamic, Static, Sweep
