@@ -45,8 +45,10 @@ def _time(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
 
 
-def _stats(durations_ns: Sequence[int]) -> dict[str, Any]:
-    """pytest-benchmark's statistics, in seconds, by its definitions (quartiles of the halves, Tukey's fences)."""
+def _stats(durations_ns: Sequence[int], iterations: int) -> dict[str, Any]:
+    """pytest-benchmark's statistics, in seconds, by its definitions (quartiles of the halves, Tukey's fences).
+
+    iterations: calls in a round, of which each duration is the mean."""
     data = sorted(duration / 1e9 for duration in durations_ns)
     n, mean, middle = len(data), statistics.fmean(data), stats.median(data)
     half = n // 2
@@ -61,7 +63,7 @@ def _stats(durations_ns: Sequence[int]) -> dict[str, Any]:
         "q1": q1, "q3": q3, "iqr_outliers": outliers, "stddev_outliers": far, "outliers": f"{far};{outliers}",
         "ld15iqr": next(one for one in data if one >= low), "hd15iqr": next(one for one in reversed(data) if one <= high),
         "ops": 1.0 / mean if mean else 0.0, "total": sum(data), "data": [duration / 1e9 for duration in durations_ns],
-        "iterations": 1,
+        "iterations": iterations,
     }  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def _benchmark(one: Exported) -> dict[str, Any]:
         "options": {
             "disable_gc": True, "timer": "perf_counter_ns", "min_rounds": 1, "max_time": 0.0, "min_time": 0.0, "warmup": True,
         },
-        "stats": _stats(measurement.durations_ns()),
+        "stats": _stats(measurement.durations_ns(), int(measurement.facts.get("iterations", 1))),
     }  # fmt: skip
 
 

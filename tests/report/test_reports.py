@@ -15,6 +15,7 @@ import pytest
 from making import MACHINE, accuracy, case, latency
 
 from pytest_perfq.core import permutation
+from pytest_perfq.core.benchmarks import case_of, read
 from pytest_perfq.core.budget import Limit
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
@@ -231,6 +232,15 @@ def test_pytest_benchmark_reads_its_export_and_agrees_on_the_statistics(tmp_path
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "b2/s32" in done.stdout + done.stderr
+
+
+def test_an_export_says_of_how_many_calls_a_round_is_the_mean():
+    """A test of pytest-benchmark's whose call is short; a case's round is one call."""
+    several = replace(latency(), case=case_of("test_sort.py::test_sort"), facts={"iterations": 25})
+    records = [exports.Exported("a", one, judge(one, ())) for one in (several, latency(1))]
+    values = json.loads(exports.pytest_benchmark(records))
+    assert [one["stats"]["iterations"] for one in values["benchmarks"]] == [25, 1]
+    assert [one.facts["iterations"] for one in read(values)] == [25, 1]
 
 
 def test_junit_counts_what_failed_and_what_was_skipped():
