@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_perfq import outcome
 from pytest_perfq.errors import DataError, PerfqError, Unavailable, UsageError
 from pytest_perfq.outcome import Outcome
+from pytest_perfq.report.examples import Listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,7 @@ class Gate:
         self._done: dict[str, Record] | None = None
         self._calibrated: Calibrated | None = None
         self._said: dict[str, str] = {}  # a mistake's sentence -> the first case that it was told of
+        self.listed = Listed()  # by items that failed: see outcome.read
 
     def judge(self, case: Case, sweep: Sweep | None, budgets: dict[str, Any], nodeid: str) -> Outcome:
         """Measures and judges one case. budgets: keywords of the test's marker, over the sweep's own promises."""
@@ -210,7 +212,7 @@ class Gate:
             # The first baseline: what later runs are held to has nothing to be held against yet.
             untold = [one for one in verdict.findings if one.rule == "max_slowdown" and one.status == "unmeasured"]
             verdict = replace(verdict, findings=tuple(one for one in verdict.findings if one not in untold))
-        return outcome.judged(measurement, self._read(measurement, verdict), self.settings.strict, resumed)
+        return outcome.judged(measurement, self._read(measurement, verdict), self.settings.strict, resumed, self.listed)
 
     def _read(self, measurement: Measurement, verdict: Verdict) -> Verdict:
         """With the texts of the examples that went wrong; not where loading them would be all that a workbench is for."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_perfq.core.measurement import Measurement
     from pytest_perfq.core.verdict import Verdict
+    from pytest_perfq.report.examples import Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,24 @@ class Outcome:
     raised: Exception | None = None
 
 
-def judged(measurement: Measurement, verdict: Verdict, strict: bool, resumed: bool) -> Outcome:
-    """Of a case that has a verdict by its measurement. strict: one that cannot be used fails, instead of being skipped."""
+def judged(measurement: Measurement, verdict: Verdict, strict: bool, resumed: bool, listed: Listed | None = None) -> Outcome:
+    """Of a case that has a verdict by its measurement. strict: one that cannot be used fails, instead of being skipped. listed:
+    examples of items shown before."""
     from pytest_perfq.report.explain import reasons
 
     unusable = verdict.status in ("unmeasured", "invalid")
     failed = verdict.failed or (unusable and strict)
-    return _kept(measurement, verdict, "\n".join(reasons(verdict)), unusable and not strict, failed, resumed)
+    return _kept(measurement, verdict, "\n".join(reasons(verdict, listed)), unusable and not strict, failed, resumed)
+
+
+def read(record: dict[str, Any], listed: Listed) -> None:
+    """A person reads the message of the failed item that this is the record of: later ones may refer to its examples."""
+    from pytest_perfq.core.finding import Verdict
+    from pytest_perfq.report.explain import tell
+
+    verdict = Verdict.from_json(record["verdict"])
+    if verdict.failed:
+        tell(listed, verdict)
 
 
 def unmeasured(measurement: Measurement, verdict: Verdict, message: str, failed: bool = True) -> Outcome:

@@ -195,6 +195,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         # Plain JSON on the report: it crosses from an xdist worker to the controller unaided.
         report.perfq = record | {"attempt": getattr(item, "execution_count", 1)}
         del item.stash[RECORD]
+        if report.failed:  # not of one that was expected to: nobody reads its message
+            from pytest_perfq.outcome import read
+
+            read(record, item.config.stash[GATE].listed)
     return report
 
 

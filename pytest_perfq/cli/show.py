@@ -14,7 +14,7 @@ from pytest_perfq.core.finding import STATUSES, Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.verdict import judge
 from pytest_perfq.errors import BaselineError
-from pytest_perfq.report.explain import explain
+from pytest_perfq.report.explain import explain_all
 from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import GAP, Column, render
 from pytest_perfq.report.markdown import model_card
@@ -50,7 +50,8 @@ def report(name: str, how: str, store: str, width: int) -> str:
         found = [(one.measurement, one.verdict) for one in exported(store, name)]
     if how == "markdown":
         return model_card(found)
-    failed = [part for _, one in found if one.failed for text in explain(one).splitlines() for part in wrap(text, width)]
+    told = explain_all(one for _, one in found if one.failed)
+    failed = [part for text in told for row in text.splitlines() for part in wrap(row, width)]
     return "\n".join([summary(found, width), *failed])
 
 

@@ -12,7 +12,7 @@ from pytest_perfq.core.summary import summarize
 from pytest_perfq.core.verdict import Pair
 from pytest_perfq.report.apart import Apart, compared, is_new, unheld
 from pytest_perfq.report.examples import made_up_for
-from pytest_perfq.report.explain import explain
+from pytest_perfq.report.explain import explain_all
 from pytest_perfq.report.explain import reasons as lines_of
 from pytest_perfq.report.folding import wrap
 from pytest_perfq.report.grid import Column, render
@@ -101,6 +101,10 @@ def _counts(names: Sequence[str], verdicts: Mapping[str, Verdict], apart: Apart)
     return "; ".join(part for part in told if part)
 
 
+def _failed(names: Sequence[str], verdicts: Mapping[str, Verdict]) -> list[Verdict]:
+    return [verdicts[name] for name in names if verdicts[name].status in FAILED]
+
+
 def _new(names: Sequence[str], pairs: Mapping[str, Pair], verdicts: Mapping[str, Verdict]) -> list[str]:
     """A sentence where measured cases are new; without one they would pass in silence."""
     measured = [name for name in names if (now := pairs[name].candidate) is not None and now.unmeasured is None]
@@ -125,7 +129,7 @@ def table(
     if len(shown) < len(names):
         rest = len(names) - len(shown)
         sentences.append(f"{rest} {'case is' if rest == 1 else 'cases are'} not shown, none of them worse: see them with --all")
-    sentences += [text for name in shown if verdicts[name].status in FAILED for text in explain(verdicts[name]).splitlines()]
+    sentences += [text for told in explain_all(_failed(shown, verdicts)) for text in told.splitlines()]
     sentences += undecided([verdicts[name] for name in names], "see them with --format json")
     sentences += [*made_up_for([verdicts[name] for name in names]), *_new(names, pairs, verdicts)]
     return "\n".join([*_tables(shown, pairs, verdicts, width), *(part for one in sentences for part in wrap(one, width))])
@@ -159,9 +163,8 @@ def markdown(
         lines += ["", f"and {len(names) - len(shown)} more cases, none of them worse"]
     how = _corrected([pairs[name] for name in shown])
     lines += ["", how] if how else []
-    failed = [name for name in names if verdicts[name].status in FAILED]
-    if failed:
-        lines += ["", "```", *(explain(verdicts[name]) for name in failed), "```"]
+    if failed := _failed(names, verdicts):
+        lines += ["", "```", *explain_all(failed), "```"]
     why = undecided([verdicts[name] for name in names], "see them with --format json")
     why += [*made_up_for([verdicts[name] for name in names]), *_new(names, pairs, verdicts)]
     if why:

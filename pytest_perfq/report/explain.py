@@ -5,11 +5,12 @@ Knows findings alone; the numbers are in the unit of their rule (see core.findin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from pytest_perfq.core.benchmarks import ONCE
 from pytest_perfq.core.finding import SEVERITY, Finding, Verdict
+from pytest_perfq.report.examples import Listed
 
 # Ids beyond this many are counted: the store has all of them.
 SHOWN_EXAMPLES = 10
@@ -102,8 +103,8 @@ def _formatter(rule: str) -> Callable[[float], str]:
     return lambda value: f"{value:.4f}"
 
 
-def line(finding: Finding) -> str:
-    """One finding as one line, without the case's name."""
+def line(finding: Finding, same: str = "") -> str:
+    """One finding as one line, without the case's name. same: in place of the examples that it is about."""
     show = _formatter(finding.rule)
     beside = "side by side" in finding.note
     names = NAMES | NAMES_BESIDE if beside else NAMES
@@ -121,7 +122,9 @@ def line(finding: Finding) -> str:
         text += f" promised by {finding.entry}" if finding.entry else ""
     if finding.note:
         text += f"; {finding.note}" if finding.observed is not None or finding.limit is not None else f": {finding.note}"
-    if finding.examples and finding.status not in ("pass", "improved"):
+    if same:
+        text += f"; {same}"
+    elif lists(finding):
         text += f"; examples: {', '.join(finding.examples[:SHOWN_EXAMPLES])}"
         more = len(finding.examples) - SHOWN_EXAMPLES
         text += f" and {more} more" if more > 0 else ""
@@ -137,23 +140,46 @@ def _next(finding: Finding, beside: bool) -> str | None:
     return "give it more rounds" if step == STORED and ONCE in finding.note else step
 
 
-def reasons(verdict: Verdict) -> list[str]:
-    """The findings from the worst to the best, one line each and their details; those that passed are counted."""
+def lists(finding: Finding) -> bool:
+    """Whether the examples that it is about are listed; not where others made up for them."""
+    return bool(finding.examples) and finding.status not in ("pass", "improved")
+
+
+def reasons(verdict: Verdict, listed: Listed | None = None) -> list[str]:
+    """The findings that did not pass, one line each and their details; the others are counted. listed: examples of cases told
+    before, in the same text."""
+    before = Listed() if listed is None else listed
     ordered = sorted(verdict.findings, key=lambda one: -SEVERITY[one.status])
     shown = [one for one in ordered if one.status != "pass"]
-    lines, listed = [], set[tuple[str, ...]]()
+    lines, mine = [], set[tuple[str, ...]]()
     for one in shown:
         # The same examples are listed once, by the worst finding about them.
-        lines.append(line(replace(one, examples=()) if one.examples in listed else one))
-        lines += [f"  {detail}" for detail in one.details]
-        listed.add(one.examples)
+        again = one.examples in mine
+        same = before.same(verdict.case_id, one) if lists(one) and not again else ""
+        lines.append(line(replace(one, examples=()) if again else one, same))
+        lines += [f"  {detail}" for detail in before.new(verdict.case_id, one)]
+        mine.add(one.examples)
     passed = len(ordered) - len(shown)
     if passed:
         lines.append(f"{passed} more passed" if shown else f"{passed} passed")
     return lines
 
 
-def explain(verdict: Verdict) -> str:
-    """The case, its status and the reasons: those of that very status do not say it again."""
-    told = [reason.removeprefix(f"{verdict.status}: ") for reason in reasons(verdict)]
+def explain(verdict: Verdict, listed: Listed | None = None) -> str:
+    """The case, its status and the reasons: those of that very status do not say it again. listed: see reasons."""
+    told = [reason.removeprefix(f"{verdict.status}: ") for reason in reasons(verdict, listed)]
     return "\n".join([f"{verdict.case_id}: {verdict.status}", *(f"  {reason}" for reason in told)])
+
+
+def explain_all(verdicts: Iterable[Verdict]) -> list[str]:
+    """One text a case, for people who read them one after the other: examples that several lost are listed by the first."""
+    listed, texts = Listed(), []
+    for one in verdicts:
+        texts.append(explain(one, listed))
+        tell(listed, one)
+    return texts
+
+
+def tell(listed: Listed, verdict: Verdict) -> None:
+    """Everything about a verdict was told: what is told next may refer to its examples."""
+    listed.add(verdict.case_id, *filter(lists, verdict.findings))

@@ -66,6 +66,29 @@ def test_under_xdist_with_reruns_and_junit_everything_is_recorded_and_the_summar
     assert sum(len(value) for value in properties.values()) < 300  # raw data does not go into JUnit
 
 
+TWIN = """
+T = Sweep(task='tiny', model={'twin': 'tiny-model'}, seq_len=8, backend='wrong', latency=False, budgets=Budget(max_drop=0.1))
+@T
+def test_twin(case, perfq):
+    perfq(case)
+"""
+
+
+def test_examples_that_two_items_lose_are_listed_by_the_first_that_is_read(house):
+    house.suite("backend='wrong', latency=False, budgets=Budget(max_drop=0.1)", extra=TWIN)
+    text = house.run().stdout.str()
+    assert text.count("'words 1' -> ") == 1
+    assert text.count("; the same 36 examples as synthetic-tiny/tiny-model/wrong@cpu/fp32/accuracy -> ") == 1
+    # What is stored is complete, and what is shown of it again is told once.
+    assert house.export("junit").count("'words 1'") == 2
+    assert house.perfq("report", "last")[1].count("'words 1'") == 1
+    # Of an item that may fail nobody reads the message.
+    file = house.path / "test_it.py"
+    file.write_text(file.read_text().replace("@S\n", "import pytest\n@pytest.mark.xfail\n@S\n", 1))
+    text = house.run().stdout.str()
+    assert text.count("'words 1' -> ") == 1 and "the same 36 examples" not in text and "1 failed, 1 xfailed" in text
+
+
 def test_a_rerun_is_measured_again_and_both_attempts_stay(house):
     house.monkeypatch.setenv("PERFQ_FAKES_MARK", str(house.path / "mark"))
     house.suite("backend='flaky', latency=False, budgets=Budget(min_score=0.85)")
