@@ -31,10 +31,12 @@ def slowdown_in_cycles(entry: Entry, pair: Opened, watcher: Sampler, threads: in
     pair.prepare(entry.base, entry.candidate)
     sides, ratios = pair.sides(), []
     with device_lock(device).write_lock():
+        for one in sides.values():
+            one.warm()  # by which a worker is held to its cores, and a GPU gets to its speed, as in a visit
         for block in range(BLOCKS):
             found: dict[str, tuple[float, Conditions]] = {}
             for side in "ab" if block % 2 == 0 else "ba":
-                slow = max(stats.median([one.a.median_ns for one in entry.visits]), 1.0)
+                slow = max(stats.median([visit.a.median_ns for visit in entry.visits]), 1.0)
                 watcher.begin(device=device, threads=threads if device == "cpu" else 1)
                 try:
                     _, durations = sides[side].block(max(5, min(MOST_ROUNDS, int(BLOCK_NS / slow))), settle=True)

@@ -4,7 +4,7 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
-from scripted import BASE_NS, Script, entries
+from scripted import BASE_NS, Script, Side, entries
 
 from pytest_perfq.core.conditions import Conditions, GpuConditions
 from pytest_perfq.core.measurement import Samples
@@ -51,6 +51,17 @@ def test_the_slowdown_is_in_cycles_of_each_sides_own_clock(slower, a, b, in_cycl
     entry, pair = slower
     assert clocks.known(entry)
     assert clocks.slowdown_in_cycles(entry, pair, Clocks(a, b), 1) == pytest.approx(in_cycles, abs=1e-4)
+
+
+def test_sides_are_counted_as_they_are_timed(slower, monkeypatch):
+    """Warm, by which workers are held to their cores: two that the system places differ by more than most regressions."""
+    entry, pair = slower
+    done = []
+    warm, block = Side.warm, Side.block
+    monkeypatch.setattr(Side, "warm", lambda side: done.append(f"warm {side.name}") or warm(side))
+    monkeypatch.setattr(Side, "block", lambda side, *args, **given: done.append(side.name) or block(side, *args, **given))
+    clocks.slowdown_in_cycles(entry, pair, Clocks(1500.0, 1500.0), 1)
+    assert done == ["warm a", "warm b", *"abbaab"]
 
 
 def test_a_clock_that_nobody_knows_counts_nothing(slower):
