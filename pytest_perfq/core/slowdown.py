@@ -87,7 +87,8 @@ class Drift:
         return self.apart_s < SAME_DAY_S
 
 
-def _anchored(measurement: Measurement) -> bool:
+def has_anchor(measurement: Measurement) -> bool:
+    """Whether every visit timed the anchor: of two measurements that both do, the anchor's drift is taken out."""
     return all(visit.anchor is not None for visit in measurement.visits)
 
 
@@ -117,7 +118,7 @@ def _noise(visits: Sequence[Visit], anchored: bool) -> float | None:
 
 def drift(candidate: Measurement, baseline: Measurement) -> Drift:
     """The visits of both sides, which must have some, as one comparison."""
-    anchored = _anchored(candidate) and _anchored(baseline)
+    anchored = has_anchor(candidate) and has_anchor(baseline)
     mine, theirs = _statistics(candidate, anchored), _statistics(baseline, anchored)
     df = len(mine) + len(theirs) - 2
     squares = stats.variance(mine) * (len(mine) - 1) + stats.variance(theirs) * (len(theirs) - 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.finding import FAILED, SEVERITY, Finding, Verdict
+from pytest_perfq.core.slowdown import has_anchor
 from pytest_perfq.core.summary import summarize
 from pytest_perfq.core.verdict import Pair
 from pytest_perfq.report.apart import Apart, compared, is_new, unheld
@@ -32,6 +33,11 @@ COLUMNS = (
 SHOWN_CASES = 40
 # Under every table: without it `change` looks like a wrong quotient.
 CORRECTED = "change of a timing is that of the case over the reference layer timed beside it, not `is` over `was`"
+BARE = (
+    "change of a timing is `is` over `was`, less what the whole suite moved by where it moved alike: no reference layer was "
+    "timed beside it on both sides"
+)
+MIXED = f"{CORRECTED}, but where none was timed on both sides"
 BESIDE = "change of a timing is the mean over visits of what both sides differ by, round by round, not `is` over `was`"
 NOTHING = "nothing was compared"
 NOBODY_APART = Apart()
@@ -137,10 +143,14 @@ def table(
 
 def _corrected(pairs: Sequence[Pair]) -> str:
     """What `change` means under these pairs; empty where none has a timing to compare."""
-    timed = [pair.candidate for pair in pairs if pair.candidate and pair.baseline and pair.baseline.visits]
+    sides = [(pair.candidate, pair.baseline) for pair in pairs]
+    timed = [(now, was) for now, was in sides if now and was and now.visits and was.visits]
     if not timed:
         return ""
-    return BESIDE if any(one.visits and one.visits[0].base is not None for one in timed) else CORRECTED
+    if any(now.visits[0].base is not None for now, _ in timed):
+        return BESIDE
+    corrected = [has_anchor(now) and has_anchor(was) for now, was in timed]
+    return CORRECTED if all(corrected) else MIXED if any(corrected) else BARE
 
 
 def _cell(text: str) -> str:

@@ -12,7 +12,7 @@ from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.quantization import Static
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.core.verdict import Pair, judge, judge_suite
-from pytest_perfq.report.comparison import table
+from pytest_perfq.report.comparison import BARE, CORRECTED, MIXED, table
 from pytest_perfq.report.folding import INDENT, fold, wrap
 from pytest_perfq.report.grid import Column, fitting, render
 from pytest_perfq.report.order import in_walk, natural, stem
@@ -267,3 +267,16 @@ def test_what_visits_side_by_side_left_open_is_not_sent_to_be_held_side_by_side(
     note = "side by side, 6 visits to screen it"
     (text,) = undecided([Verdict("case", (Finding(rule="slowdown", status="inconclusive", limit=0.05, note=note),))])
     assert text.endswith(f"{note} -> free the machine of other work, or give it more time")
+
+
+@pytest.mark.parametrize(
+    ("anchors", "told"), [((3.0, 3.0), CORRECTED), ((3.0, None), MIXED), ((None, None), BARE)], ids=["all", "some", "none"]
+)
+def test_a_change_over_the_reference_layer_is_told_where_there_is_one(anchors, told):
+    """What pytest-benchmark wrote has none, and its change is the quotient of what stands beside it."""
+    pairs = {}
+    for number, anchor_ms in enumerate(anchors):
+        was, now = (latency(number, ms=ms, anchor_ms=anchor_ms, noise=0.0) for ms in (5.0, 6.0))
+        pairs[now.case.id] = Pair(now, (), was)
+    text = " ".join(table(pairs, judge_suite(pairs), 100).split())
+    assert f" {told} 2 cases" in text and text.count("+20.0%") >= 2
