@@ -2,8 +2,9 @@
 
     make speed
 
-Every figure is a median of several fresh runs; figures of whole processes are taken in turn with their counterpart, so
-that drift of the machine falls on both.
+Times of whole processes, of imports and of collecting are medians over fresh ones, those of processes in turn with their
+counterpart, so that drift of the machine falls on both. Storing is the median of three in one process; the bytes of an item and the
+harness are of one run each, over thousands of items and over forty cases.
 """
 
 from __future__ import annotations
