@@ -27,16 +27,20 @@ def _score(value: float | None) -> str:
 
 
 def _scores(mine: Sequence[Measurement]) -> list[str]:
+    """Over how many examples, and the scores; a column has their number where it is not the same for all."""
     metrics = list(dict.fromkeys(score.metric for one in mine for score in one.scores))
     titles = ["program", *(f"{metric} ({side})" for metric in metrics for side in ("original", "optimized"))]
+    numbers = sorted({score.n for one in mine for score in one.scores})
+    several = len(numbers) > 1
     rows = []
     for one in mine:
         cells = [f"`{program(one.case)}`"]
         for metric in metrics:
             was, now = one.score(metric, original=True), one.score(metric)
             cells += [_score(None if was is None else was.value), _score(None if now is None else now.value)]
-        rows.append(cells)
-    return _table(titles, rows)
+        rows.append([*cells, str(one.scores[0].n)] if several else cells)
+    over = f"{numbers[0]} to {numbers[-1]}" if several else str(numbers[0])
+    return [f"Scores over {over} examples.", "", *_table([*titles, "examples"] if several else titles, rows)]
 
 
 def _times(mine: Sequence[Measurement], losses: Losses) -> list[str]:
@@ -89,12 +93,7 @@ def model_card(records: Records) -> str:
         lines += [f"## {name}", ""]
         scored = [one for one in mine if one.scores]
         if scored:
-            lines += [
-                f"Scores over {max(score.n for one in scored for score in one.scores)} examples.",
-                "",
-                *_scores(scored),
-                "",
-            ]
+            lines += [*_scores(scored), ""]
         timed = [one for one in mine if one.visits]
         for at in dict.fromkeys(_at(one.case) for one in timed):
             lines += [f"Times for {at}.", "", *_times([one for one in timed if _at(one.case) == at], losses), ""]

@@ -199,6 +199,17 @@ def test_the_card_has_the_original_beside_the_optimized():
     assert "nan" not in text.lower()
 
 
+def test_the_card_says_of_each_score_over_how_many_examples_where_they_differ():
+    found = [accuracy([1] * 90 + [0] * 10), accuracy([1] * 80, samples=80)]
+    text = model_card([(one, judge(one, ())) for one in found])
+    assert "Scores over 80 to 100 examples." in text and "(optimized) | examples |" in text
+    assert [line.split(" | ")[-2:] for line in text.splitlines() if line.startswith("| `")] == [
+        ["0.9000", "100 |"], ["1.0000", "80 |"]
+    ]  # fmt: skip
+    alike = model_card([(found[0], judge(found[0], ()))])
+    assert "Scores over 100 examples." in alike and "examples |" not in alike
+
+
 # -- exports
 
 
