@@ -2,7 +2,7 @@
 
     python tests/error_rates.py
 
-Two sources of noise: normal visits of a given SD, and visits of unchanged programs recorded on a busy machine (recorded.py), drawn
+Two sources of noise: normal visits of a given SD, and visits of unchanged programs recorded on a machine that did little else (recorded.py), drawn
 with replacement. What decides is pytest_perfq.core.stages itself, driven pass by pass as a run drives it. Figures join those of
 speed.py in .perfq/speed.json.
 """
@@ -29,7 +29,8 @@ from pytest_perfq.trials.beforehand import OPEN
 from pytest_perfq.trials.pace import VISIT_S
 
 ROOT = Path(__file__).resolve().parents[1]
-CASES, SLOWER = 200, 10
+# Slower cases are two of each recorded program: ten would leave the two noisiest at half of their weight.
+CASES, SLOWER = 200, 12
 SUITES = 600
 STORED_SUITES = 90
 # What others spend on a configuration.

@@ -240,6 +240,7 @@ class Figure:
     def plain(self) -> dict[str, object]:
         """As the file of figures has it."""
         found = {"name": self.name, "value": round(self.value, 5), "unit": self.unit, "better": self.better, "goal": self.goal}
+        found["shapes"] = self.shapes
         return found if self.cosine is None else found | {"cosine": round(self.cosine, 5)}
 
 
