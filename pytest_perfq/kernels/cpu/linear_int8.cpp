@@ -165,8 +165,7 @@ void multiply(const LinearInt8& call, const Packed<kBits>& x, const Unit& unit, 
       // Sums that are not carried over to another run need not be kept.
       int32_t* sums = memory + (unit.run_depth < x.depth ? (t - unit.first) * kRows * kColumns : 0);
       if (ends) expect(call, begin, rows, column);
-      next.fetch();
-      tile_rows<kBits>(rows, x.elements + begin * x.depth + k * rows, w, next_panel, depth, k > 0, sums);
+      tile_rows<kBits>(rows, x.elements + begin * x.depth + k * rows, w, next_panel, depth, k > 0, next, sums);
       for (int r = 0; ends && r < rows; ++r) {
         const int64_t row = begin + r;
         finish(call, sums + r * kColumns, x.scales[row], by, row * call.out + column, call.out - column, out_as);

@@ -120,11 +120,11 @@ inline void add_step(const typename Shape<kBits>::Element* x, const int8_t* w, _
   }
 }
 
-// sums [R][columns] of x, [depth / 8][R][8] elements, and w, one panel; added to what is there when `carry`. Not inlined, so
-// that the loop stands alone in a profile and its registers do not depend on the caller.
-template <int R, Bits kBits>
-__attribute__((noinline)) void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, bool carry,
-                                    int32_t* sums) {
+// sums [R][columns] of x, [depth / 8][R][8] elements, and w, one panel; added to what is there when `carry`. kAsks: for a line a
+// step, from `next` on. Not inlined, so that the loop stands alone in a profile and its registers do not depend on the caller.
+template <int R, Bits kBits, bool kAsks>
+__attribute__((noinline)) void sum_tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, bool carry,
+                                        const char* next, int32_t* sums) {
   constexpr int kVectors = Shape<kBits>::kVectors, kStep = int8_depth(kBits);
   __m256i total[R][kVectors];
   PERFQ_UNROLL
@@ -135,6 +135,10 @@ __attribute__((noinline)) void tile(const typename Shape<kBits>::Element* x, con
     }
   }
   for (int64_t k = 0; k < depth; k += kStep, x += R * kStep, w += Shape<kBits>::kColumns * kStep) {
+    if constexpr (kAsks) {
+      __builtin_prefetch(next, 0, 2);
+      next += Ahead::kLine;
+    }
     add_step<R, kBits>(x, w, total);
   }
   PERFQ_UNROLL
@@ -143,9 +147,13 @@ __attribute__((noinline)) void tile(const typename Shape<kBits>::Element* x, con
     for (int v = 0; v < kVectors; ++v) store(sums + (r * kVectors + v) * kLanes, (Ints)total[r][v]);
   }
 }
+template <int R, Bits kBits>
+void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, bool carry, const char* next, int32_t* sums) {
+  next ? sum_tile<R, kBits, true>(x, w, depth, carry, next, sums) : sum_tile<R, kBits, false>(x, w, depth, carry, next, sums);
+}
 #else
 template <int R, Bits kBits>
-void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, bool carry, int32_t* sums) {
+void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t depth, bool carry, const char*, int32_t* sums) {
   constexpr int kColumns = Shape<kBits>::kColumns, kGroup = kBits == Bits::kW8A8 ? 2 : 4;
   if (!carry) memset(sums, 0, sizeof(int32_t) * R * kColumns);
   for (int64_t k = 0; k < depth; k += kGathered) {
@@ -166,15 +174,16 @@ void tile(const typename Shape<kBits>::Element* x, const int8_t* w, int64_t dept
 
 template <Bits kBits>
 void tile_rows(int rows, const typename Shape<kBits>::Element* x, const int8_t* w, int64_t, int64_t depth, bool carry,
-               int32_t* sums) {
+               Ahead& ahead, int32_t* sums) {
+  const char* next = ahead.during(depth / int8_depth(kBits));
   if constexpr (Shape<kBits>::kRows == 6) {
-    if (rows == 6) return tile<6, kBits>(x, w, depth, carry, sums);
-    if (rows == 5) return tile<5, kBits>(x, w, depth, carry, sums);
-    if (rows == 4) return tile<4, kBits>(x, w, depth, carry, sums);
-    if (rows == 3) return tile<3, kBits>(x, w, depth, carry, sums);
+    if (rows == 6) return tile<6, kBits>(x, w, depth, carry, next, sums);
+    if (rows == 5) return tile<5, kBits>(x, w, depth, carry, next, sums);
+    if (rows == 4) return tile<4, kBits>(x, w, depth, carry, next, sums);
+    if (rows == 3) return tile<3, kBits>(x, w, depth, carry, next, sums);
   }
-  if (rows == 2) return tile<2, kBits>(x, w, depth, carry, sums);
-  tile<1, kBits>(x, w, depth, carry, sums);
+  if (rows == 2) return tile<2, kBits>(x, w, depth, carry, next, sums);
+  tile<1, kBits>(x, w, depth, carry, next, sums);
 }
 
 }  // namespace PERFQ_ISA

@@ -130,10 +130,11 @@ inline void tile(const uint8_t* x, const int8_t* w, int64_t next, int64_t depth,
 }
 
 template <Bits kBits, int R = kRows>
-void tile_rows(int rows, const uint8_t* x, const int8_t* w, int64_t next, int64_t depth, bool carry, int32_t* sums) {
+void tile_rows(int rows, const uint8_t* x, const int8_t* w, int64_t next, int64_t depth, bool carry, Ahead& ahead, int32_t* sums) {
   if constexpr (R > 1) {
-    if (rows < R) return tile_rows<kBits, R - 1>(rows, x, w, next, depth, carry, sums);
+    if (rows < R) return tile_rows<kBits, R - 1>(rows, x, w, next, depth, carry, ahead, sums);
   }
+  ahead.fetch();
   tile<R, typename Shape<kBits>::Weights>(x, w, next, depth, carry, sums);
 }
 
