@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_perfq.settings import BASE, base
 from pytest_perfq.suite import uses_benchmark
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Controller:
     def pytest_configure_node(self, node: Any) -> None:
         """A worker of xdist is about to start: it learns where to look."""
         node.workerinput[AHEAD] = str(self._ahead_file())
+        node.workerinput[BASE] = str(base(self.config))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:

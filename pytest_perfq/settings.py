@@ -16,6 +16,9 @@ from pytest_perfq.errors import UsageError
 if TYPE_CHECKING:
     import pytest
 
+# What workers of xdist are told of where a relative store is.
+BASE = "perfq_base"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -64,6 +67,16 @@ def default_cache() -> Path:
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perfq"
 
 
+def base(config: pytest.Config) -> Path:
+    """The folder that a relative store is below: that of the ini file, so that a project has one store wherever in it pytest is
+    started; without an ini file the one where it was started. pytest's rootdir then is no project: it takes the value of
+    `--perf-data DIR` for a path of tests, and goes up to what the two share."""
+    told: str | None = getattr(config, "workerinput", {}).get(BASE)
+    if told is not None:
+        return Path(told)
+    return config.rootpath if config.inipath is not None else Path(config.invocation_params.dir)
+
+
 def read(config: pytest.Config) -> Settings:
     """The settings of this run. Raises UsageError naming the option, its value and what it takes."""
     values: dict[str, Any] = {}
@@ -91,8 +104,7 @@ def read(config: pytest.Config) -> Settings:
     values["cache"] = Path(values["cache"]) if values["cache"] else default_cache()
     _ahead(values, _given(config, "time"))
     if "://" not in values["store"]:
-        # One store for a project, wherever in it pytest is started.
-        values["store"] = str((config.rootpath / values["store"]).resolve())
+        values["store"] = str((base(config) / values["store"]).resolve())
     return Settings(**values)
 
 
