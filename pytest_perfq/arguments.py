@@ -153,7 +153,11 @@ OPTIONS = (
     Option("only", None, "KIND", "measure only 'accuracy' or only 'latency' cases", _only),
 )
 FLAGS = (
-    ("strict", "unmeasured and invalid cases fail (default: on where the variable CI is set)"),
+    (
+        "strict",
+        "cases fail that are invalid or unmeasured, whatever this machine lacks or cannot fetch (default: on where the "
+        "variable CI is set)",
+    ),
     ("resume", "go on with the unfinished run of the store: only what is missing is measured"),
     ("allow-pickle", "let weights load from pickle files too, which can run code; the default is safetensors only"),
     ("benchmarks", "visit and judge the tests of pytest-benchmark as well, beside what it measures itself"),

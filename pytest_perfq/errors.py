@@ -36,7 +36,8 @@ class UnknownName(UsageError):
 
 
 class Unavailable(PerfqError):
-    """Something that must be fetched (a hub's model, data set or metric) and cannot be had from here. Items skip."""
+    """Something that must be fetched (a hub's model, data set or metric) and cannot be had from here. Items skip, and fail
+    under --perf-strict."""
 
 
 class DataError(PerfqError):

@@ -65,7 +65,7 @@ class Gate:
         if done is not None and case.id not in self.ahead.measurements:
             from pytest_perfq.core.measurement import Measurement
 
-            return self._judged(Measurement.from_json(done.measurement), limits, resumed=done.judged)
+            return self._judged(Measurement.from_json(done.measurement), limits, done)
         reason = self.target.unmeasured(case)
         if reason is None and (fine := self._too_fine(case, limits)) is not None:
             return self._misused(case, fine)
@@ -82,7 +82,10 @@ class Gate:
             else:
                 measurement = self.ahead.measured(case.id) or self.workbench.measure(case, limits)
         except Unavailable as error:
-            return Outcome(f"unavailable: {error}", skipped=True)
+            absent = f"unavailable: {error}"
+            if not self.settings.strict:
+                return Outcome(absent, skipped=True)
+            measurement = self.workbench.unmeasured(case, absent)
         except (UsageError, DataError) as error:
             return self._misused(case, str(error))
         except PerfqError as error:
@@ -112,8 +115,7 @@ class Gate:
             return self._broken(case, str(error))
         done = self._resumed(nodeid) if ahead is None else None
         measured = ahead or (measure() if done is None else Measurement.from_json(done.measurement))
-        resumed = done is not None and done.judged
-        return None if measured is None else self._judged(measured, limits, resumed=resumed)
+        return None if measured is None else self._judged(measured, limits, done)
 
     @property
     def workbench(self) -> Workbench:
@@ -178,8 +180,7 @@ class Gate:
 
             with Store.open(self.settings.store, readonly=True) as store:
                 run = store.last_unfinished_run()
-                records = () if run is None else store.records(run.id, latest=True)
-                self._done = {one.nodeid: one for one in records if one.measurement["unmeasured"] is None}
+                self._done = {} if run is None else store.done(run.id)
         found = self._done.get(nodeid)
         timed = found is not None and found.measurement["case"]["batch_size"] is not None
         # Cut off between two passes: what is missing is measured with the others.
@@ -195,8 +196,9 @@ class Gate:
             self._baseline = baselines.load(self.settings.against)
         return self._baseline.get(case.id)
 
-    def _judged(self, measurement: Measurement, limits: tuple[Limit, ...], resumed: bool = False) -> Outcome:
-        from pytest_perfq.core.verdict import Pair, judge_suite, overruled
+    def _judged(self, measurement: Measurement, limits: tuple[Limit, ...], done: Record | None = None) -> Outcome:
+        """done: what the run that is resumed has of it, where that is what is judged."""
+        from pytest_perfq.core.verdict import Pair, Verdict, judge_suite, overruled, slowdowns
 
         name, baseline = measurement.case.id, self._baseline_of(measurement.case)
         # All cases of the baseline count, so that the chance of a false alarm is that of the suite, not of each case.
@@ -204,8 +206,12 @@ class Gate:
         age_s = None if self._baseline is None else time.time() - self._baseline.created_s
         pairs = {name: Pair(measurement, limits, baseline, age_s)}
         verdict = judge_suite(pairs, suite=suite, against=self._baseline is not None)[name]
+        resumed = done is not None and done.judged
         if name in self.ahead.decided:
             verdict = overruled(verdict, self.ahead.decided[name])
+        elif done is not None and resumed and (self.settings.vs is not None or self.settings.confirm is not None):
+            # Seen side by side before the run was cut off, and not once more.
+            verdict = overruled(verdict, slowdowns(Verdict.from_json(done.verdict)))
         if name in self.ahead.noted:
             verdict = replace(verdict, findings=(*verdict.findings, *self.ahead.noted[name]))
         if self.settings.save is not None and self._baseline is None and measurement.unmeasured is None:

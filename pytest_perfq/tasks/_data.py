@@ -49,7 +49,7 @@ class Table:
 
 
 def load(name: str, split: str, resources: Resources) -> Table:
-    """All rows of a split. Raises Unavailable (hub, or not in the mirror), UsageError (a misspelt name) and DataError (no such
+    """All rows of a split. Raises Unavailable (hub), UsageError (not in the mirror, unknown to the hub) and DataError (no such
     split)."""
     if name.startswith("synthetic:"):
         from pytest_perfq.tasks import _synthetic
@@ -80,19 +80,22 @@ def _meant(name: str, held: Sequence[str]) -> str | None:
     return next(iter(near or [one for one in held if one.endswith(f"-{name}")]), None)
 
 
+def _folder(name: str) -> str:
+    """What a data set's folder in a mirror is called."""
+    return name.replace("/", "-").replace(":", "-")
+
+
 @lru_cache(maxsize=8)
 def _mirrored(mirror: Path, name: str, split: str) -> Table:
-    folder = mirror / name.replace("/", "-").replace(":", "-")
+    folder = mirror / _folder(name)
     if not folder.is_dir():
         held = sorted(path.name for path in mirror.iterdir() if path.is_dir()) if mirror.is_dir() else []
         meant = None if name in HUB_NAMES else _meant(folder.name, held)
-        if meant is not None:
-            raise UsageError(
-                f"data set {name!r} is not in the mirror {mirror}; did you mean {meant!r}? it holds {', '.join(held)}"
-            )
-        raise Unavailable(
+        asked = "" if meant is None else f"did you mean {meant!r}? else "
+        # Nothing was to be fetched: whoever names the folder can mend it, and nobody mends what is skipped.
+        raise UsageError(
             f"data set {name!r} is not in the mirror {mirror}, which holds {', '.join(held) or 'nothing'}; "
-            f"add {folder.name}/{split}.parquet or run without --perf-data"
+            f"{asked}add {folder.name}/{split}.parquet or run without --perf-data"
         )
     path = folder / f"{split}.parquet"
     if not path.is_file():
@@ -147,7 +150,10 @@ def _from_hub(name: str, split: str) -> Table:
                 f"DIR/{path.replace('/', '-')}/{split}.parquet, and give --perf-data DIR"
             ) from error
 
-    loaded = _hub.fetched(f"data set {name!r}", "dataset", path, load, revision)
+    try:
+        loaded = _hub.fetched(f"data set {name!r}", "dataset", path, load, revision)
+    except Unavailable as error:
+        raise Unavailable(f"{error}; without the hub, --perf-data=DIR reads DIR/{_folder(name)}/{split}.parquet") from error
     table = Table(name, split, tuple(loaded.column_names), loaded.to_list(), _classes(loaded.features.to_dict()))
     files = loaded.cache_files
     return replace(table, revision=_hub.commit_of(Path(files[0]["filename"]).parent)) if files else table

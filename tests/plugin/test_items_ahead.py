@@ -86,6 +86,11 @@ def test_what_went_wrong_ahead_ends_the_item_as_its_own_measurement_would(judged
     assert outcome.record is None or outcome.record["measurement"]["visits"] == []
 
 
+def test_what_cannot_be_fetched_is_unmeasured_where_nothing_may_be_skipped(judged):
+    outcome = judged(Ahead(troubles={CASE.id: Trouble("unavailable", "no network")}), strict=True)
+    assert outcome.failed and outcome.verdict.status == "unmeasured" and "unavailable: no network" in outcome.message
+
+
 def test_what_workers_refused_is_unmeasured_where_nothing_may_be_skipped(judged):
     found = Ahead(troubles={CASE.id: Trouble("refused", "its GPU is another's")})
     outcome = judged(found, strict=True)

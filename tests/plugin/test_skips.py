@@ -23,6 +23,19 @@ def test_what_this_machine_lacks_fails_under_strict_and_what_none_can_is_skipped
     assert sorted(status for _, status in house.records()) == ["pass"] + ["unmeasured"] * failed
 
 
+@pytest.mark.parametrize(("strict", "ended"), [("false", 0), ("true", 1)])
+def test_what_cannot_be_fetched_is_skipped_and_fails_in_ci(house, strict, ended):
+    """And what a backend can do nowhere is skipped in both."""
+    house.suite("backend=['choosy', 'away'], batch_size=2")
+    house.monkeypatch.setenv("CI", strict)
+    result = house.run("-rs")
+    counted = {"passed": 1, "skipped": 1, **({"failed": 2} if ended else {"skipped": 3})}
+    assert (result.ret, result.parseoutcomes()) == (ended, counted)
+    text = result.stdout.str()
+    assert "unavailable: org/model cannot be fetched: no network" in text and "refused: choosy takes no batch over 1" in text
+    assert sorted(one for _, one in house.records()) == ["pass"] + ["unmeasured"] * (2 * ended)
+
+
 def test_a_sweep_that_perf_only_leaves_empty_says_so(house):
     house.suite("backend='eager', latency=False")
     result = house.run("--perf-only=latency", "-rs")

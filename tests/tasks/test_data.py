@@ -100,7 +100,7 @@ def test_labels_written_as_words(home):
 def test_a_data_set_that_the_mirror_lacks(home):
     write(home.data / "here", {"sentence": ["a"], "label": [0]})
     with pytest.raises(
-        Unavailable, match=r"data set 'owner/there' is not in the mirror .*, which holds here; add owner-there/validation.parq"
+        UsageError, match=r"data set 'owner/there' is not in the mirror .*, which holds here; add owner-there/validation.parq"
     ):
         examples("text-classification", home, "owner/there")
 
@@ -109,7 +109,9 @@ def test_a_data_set_that_the_mirror_lacks(home):
 def test_a_misspelt_data_set_of_the_mirror(home, name):
     write(home.data / "glue-sst2", {"sentence": ["a"], "label": [0]})
     write(home.data / "conll2003", {"sentence": ["a"], "label": [0]})
-    message = rf"^data set '{name}' is not in the mirror .*; did you mean 'glue-sst2'\? it holds conll2003, glue-sst2$"
+    message = (
+        rf"^data set '{name}' is not in the mirror .*, which holds conll2003, glue-sst2; did you mean 'glue-sst2'\? else add "
+    )
     with pytest.raises(UsageError, match=message):
         examples("text-classification", home, name)
 
@@ -118,7 +120,7 @@ def test_a_misspelt_data_set_of_the_mirror(home, name):
 def test_a_known_data_set_that_the_mirror_lacks_is_no_misspelling(home, name):
     write(home.data / "squad", {"sentence": ["a"], "label": [0]})
     write(home.data / "glue-rt", {"sentence": ["a"], "label": [0]})
-    with pytest.raises(Unavailable, match=rf"data set '{name}' is not in the mirror .*, which holds glue-rt, squad; add "):
+    with pytest.raises(UsageError, match=rf"data set '{name}' is not in the mirror .*, which holds glue-rt, squad; add "):
         examples("text-classification", home, name)
 
 
@@ -136,12 +138,15 @@ def test_a_torn_file(home):
         examples("text-classification", home, "torn")
 
 
-def test_the_hub_out_of_reach(resources, monkeypatch):
+@pytest.mark.parametrize(("name", "folder"), [("squad", "squad"), ("glue-sst2", "glue-sst2"), ("glue/sst2", "glue-sst2")])
+def test_the_hub_out_of_reach(resources, monkeypatch, name, folder):
     monkeypatch.setattr(_hub, "reachable", lambda: False)
-    with pytest.raises(
-        Unavailable, match=r"^data set 'squad' cannot be fetched: the hub is out of reach and its cache here lacks it$"
-    ):
-        examples("question-answering", resources, "squad")
+    message = (
+        f"^data set '{name}' cannot be fetched: the hub is out of reach and its cache here lacks it; without the hub, "
+        f"--perf-data=DIR reads DIR/{folder}/validation.parquet$"
+    )
+    with pytest.raises(Unavailable, match=message):
+        examples("question-answering", resources, name)
 
 
 def test_an_unknown_synthetic_data_set(resources):
