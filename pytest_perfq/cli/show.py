@@ -41,15 +41,16 @@ def report(name: str, how: str, store: str, width: int) -> str:
     """A run or a baseline as a summary or a model card."""
     if is_folder(name):
         source = baselines.load(name)
-        found = []
+        found, at_s = [], source.created_s
         for case_id in in_walk({case_id: source.case(case_id) for case_id in source}):
             measurement = source.get(case_id)
             assert measurement is not None
             found.append((measurement, _as_saved(measurement, source.status(case_id), source.limits(case_id))))
     else:
-        found = [(one.measurement, one.verdict) for one in exported(store, name)]
+        records = exported(store, name)
+        found, at_s = [(one.measurement, one.verdict) for one in records], records[0].started_s
     if how == "markdown":
-        return model_card(found)
+        return model_card(found, when(at_s))
     told = explain_all(one for _, one in found if one.failed)
     failed = [part for text in told for row in text.splitlines() for part in wrap(row, width)]
     return "\n".join([summary(found, width), *failed])

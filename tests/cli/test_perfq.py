@@ -231,7 +231,9 @@ def test_report_shows_a_run_a_baseline_and_a_model_card(command):
     for name in ("last", "baselines/a"):
         status, output, _ = command("report", name)
         assert status == 0 and "latency of squad/bert" in output and "8 cases: 8 pass" in output
-    assert "Times for batch size = 1, input length = 32." in command("report", "last", "--format", "markdown")[1]
+        card = command("report", name, "--format", "markdown")[1]
+        assert "Times for batch size = 1, input length = 32." in card
+        assert card.startswith(f"Measured on {time.strftime('%Y-%m-%d')} ") and f"(machine {MACHINE.key})" in card
 
 
 def test_a_saved_failure_is_shown_with_its_reason(command):

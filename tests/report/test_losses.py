@@ -17,6 +17,7 @@ from pytest_perfq.report.terminal import summary
 from pytest_perfq.store import Store
 
 BITS = "native[bits=w8a8]"
+WHEN = "2026-11-24 10:00"
 LONG = Static("MatMul", exclude=["layernorm", "gelu", "residual", "gather", "softmax"])
 
 
@@ -103,7 +104,7 @@ def test_a_run_of_one_kind_has_no_empty_columns():
     text = summary(records(found), 140)
     assert "drop" not in text and cells(text, "cosine")[2] == ("0.99973",)
     plain = [replace(one, facts={}) for one in found]
-    assert "cosine" not in summary(records(plain), 140) and "cosine" not in model_card(records(plain))
+    assert "cosine" not in summary(records(plain), 140) and "cosine" not in model_card(records(plain), WHEN)
     text = summary(records([one for one in swept() if one.case.kind == "accuracy"]), 140)
     assert "latency" not in text and "cosine" not in text and " +0.0150 " in text
 
@@ -146,11 +147,18 @@ def test_losses_leave_after_all_but_the_timing_itself(padding, width, wanted):
 
 
 def test_the_card_has_them_beside_every_speedup():
-    text = model_card(records(swept()))
-    assert text.count("| speed-up | drop | cosine |") == 2
-    rows = [line for line in text.splitlines() if line.startswith("| `native@cpu") and line.endswith("x | +0.0050 | 0.99973 |")]
+    text = model_card(records(swept()), WHEN)
+    assert text.count("| speed-up | drop | cosine | status |") == 2
+    rows = [
+        line
+        for line in text.splitlines()
+        if line.startswith("| `native@cpu") and line.endswith("x | +0.0050 | 0.99973 | pass |")
+    ]
     assert len(rows) == 2
-    assert len([line for line in text.splitlines() if line.startswith("| `ort@cpu") and line.endswith("x | +0.0150 |  |")]) == 2
+    assert (
+        len([line for line in text.splitlines() if line.startswith("| `ort@cpu") and line.endswith("x | +0.0150 |  | pass |")])
+        == 2
+    )
 
 
 @pytest.mark.parametrize("how", ["table", "markdown"])

@@ -28,6 +28,7 @@ from pytest_perfq.report.markdown import model_card
 from pytest_perfq.report.terminal import summary
 from pytest_perfq.report.undecided import undecided
 
+WHEN = "2026-11-24 10:00"
 LIMITS = (Limit("p95_ms", 6.0, None, "budget 1 for every case"), Limit("max_drop", 0.01, None, "budget 2 where backend=ort"))
 
 
@@ -187,7 +188,7 @@ def test_columns_that_matter_least_leave_first():
 
 
 def test_the_card_has_the_original_beside_the_optimized():
-    text = model_card(records())
+    text = model_card(records(), WHEN)
     assert "| program | exact_match (original) | exact_match (optimized) |" in text
     assert "| `ort@cpu int8-dynamic[Add,MatMul]` | 1.0000 | 0.7500 |" in text
     assert "Times for batch size = 2, input length = 32." in text
@@ -201,12 +202,13 @@ def test_the_card_has_the_original_beside_the_optimized():
 
 def test_the_card_says_of_each_score_over_how_many_examples_where_they_differ():
     found = [accuracy([1] * 90 + [0] * 10), accuracy([1] * 80, samples=80)]
-    text = model_card([(one, judge(one, ())) for one in found])
-    assert "Scores over 80 to 100 examples." in text and "(optimized) | examples |" in text
-    assert [line.split(" | ")[-2:] for line in text.splitlines() if line.startswith("| `")] == [
-        ["0.9000", "100 |"], ["1.0000", "80 |"]
-    ]  # fmt: skip
-    alike = model_card([(found[0], judge(found[0], ()))])
+    text = model_card([(one, judge(one, ())) for one in found], WHEN)
+    assert "Scores over 80 to 100 examples." in text and "(optimized) | examples | status |" in text
+    assert [line.split(" | ")[-3:-1] for line in text.splitlines() if line.startswith("| `")] == [
+        ["0.9000", "100"],
+        ["1.0000", "80"],
+    ]
+    alike = model_card([(found[0], judge(found[0], ()))], WHEN)
     assert "Scores over 100 examples." in alike and "examples |" not in alike
 
 
