@@ -10,11 +10,10 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer
 
 from pytest_perfq.contracts import Examples, Resources
 from pytest_perfq.core.case import Case
-from pytest_perfq.tasks import _models
+from pytest_perfq.tasks import _models, _tokenizers
 from pytest_perfq.tasks._head import HeadTask
 from pytest_perfq.training import finetune
 from pytest_perfq.training.loop import Recipe
@@ -45,8 +44,8 @@ def folder(source: str, task: HeadTask, case: Case, resources: Resources) -> Pat
     recipe = recipe_for(task.name, examples.name)
     with _models.quiet(), finetune.settled(recipe):
         config = _labelled(config, examples)
+        tokenizer = _tokenizers.load(source, base)
         module, _ = _models.weights(wanted, source, base, resources.pickle, config=config, ignore_mismatched_sizes=True)
-        tokenizer = AutoTokenizer.from_pretrained(base)
         limit = min(recipe.max_length, int(_models.sizes(config).max_position_embeddings))
         recipe = dataclasses.replace(recipe, max_length=limit)
         names = (*_models.inputs_of(module), "labels", "start_positions", "end_positions")

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from optimum.exporters.tasks import TasksManager
 from optimum.utils.normalized_config import NormalizedConfigManager, NormalizedTextConfig
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 from transformers.utils import logging
 
 from pytest_perfq.contracts import Model
 from pytest_perfq.errors import Unavailable, UsageError
-from pytest_perfq.tasks import _hub
+from pytest_perfq.tasks import _hub, _tokenizers
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # What a configuration says of where it came from; not part of what the model is.
@@ -113,15 +113,13 @@ def load(source: str, path: Path, task: str, outputs: tuple[str, ...], pickle: b
     wanted = head_class(task, config)
     check_head(source, config, wanted, task)
     with quiet():
+        tokenizer = _tokenizers.load(source, path)  # before weights are read for nothing
         module, missing = weights(wanted, source, path, pickle)
-        tokenizer = AutoTokenizer.from_pretrained(path)
     if missing:
         raise UsageError(
             f"model {source!r} says it is a {wanted.__name__} but has no weights for {', '.join(sorted(missing)[:3])}; "
             f"save the whole model again, or have one trained here: 'finetuned:{source}'"
         )
-    if not tokenizer.is_fast:
-        raise UsageError(f"model {source!r} has no fast tokenizer (tokenizer.json); save one beside it with save_pretrained")
     module.eval()
     size = sizes(config)
     limit = int(getattr(size, "max_position_embeddings", size.vocab_size))
