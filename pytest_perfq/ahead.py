@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +59,14 @@ def measure(session: pytest.Session, settings: Settings, passing: Passing, keep:
     items = [one for one in items if one.case.test is None or (settings.benchmarks and one.refused is None)]
     timed = [one for one in items if one.case.kind == "latency" and target.unmeasured(one.case) is None]
     done = _done(settings)
-    timed = [one for one in timed if one.nodeid not in done or len(done[one.nodeid].visits) < settings.passes]
+    timed = [one for one in timed if one.nodeid not in done or not done[one.nodeid].whole(settings.passes)]
     # Their items refuse them, whatever would be measured.
     threads = settings.threads or device.available_threads()
     calibrated = Calibrated(settings.store, lambda on: device.fingerprint(on, threads, l2=settings.l2).key)
     timed = [one for one in timed if one.case.test is not None or calibrated.too_fine(one.case, one.limits) is None]
     if not timed:
         return None
-    begun = {one.case.id: done[one.nodeid] for one in timed if one.nodeid in done}
+    begun = {one.case.id: done[one.nodeid].measurement for one in timed if one.nodeid in done}
 
     def kept(measurement: Measurement) -> None:
         for one in timed:
@@ -82,8 +83,20 @@ def _cut_off(measurement: Measurement, one: Collected, passes: int) -> dict[str,
     return {"measurement": measurement.to_json(), "verdict": verdict.to_json(), "resumed": False, "attempt": 1}
 
 
-def _done(settings: Settings) -> dict[str, Measurement]:
-    """What a resumed run has already, by nodeid: whole, or cut off between two passes."""
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a run that is resumed has of an item. judged: whether it lived to hold its promises, which is after what is timed
+    side by side."""
+
+    measurement: Measurement
+    judged: bool
+
+    def whole(self, passes: int) -> bool:
+        return self.judged and len(self.measurement.visits) >= passes
+
+
+def _done(settings: Settings) -> dict[str, _Done]:
+    """By nodeid, of a run that is resumed; nothing of another."""
     if not settings.resume:
         return {}
     from pytest_perfq.core.measurement import Measurement
@@ -92,7 +105,7 @@ def _done(settings: Settings) -> dict[str, Measurement]:
     with Store.open(settings.store, readonly=True) as store:
         run = store.last_unfinished_run()
         done = {} if run is None else store.done(run.id)
-    return {nodeid: Measurement.from_json(measurement) for nodeid, measurement in done.items()}
+    return {nodeid: _Done(Measurement.from_json(one.measurement), one.judged) for nodeid, one in done.items()}
 
 
 def selection(config: pytest.Config) -> list[str]:

@@ -14,9 +14,13 @@ from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.promises import applies, finding, hold
 
 __all__ = [
-    "FAILED", "SEVERITY", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "marked", "misused",
-    "overruled",
+    "FAILED", "SEVERITY", "SLOW", "STATUSES", "Finding", "Pair", "Verdict", "broken", "judge", "judge_suite", "marked",
+    "misused", "overruled", "slowdowns",
 ]  # fmt: skip
+
+
+# Rules about a time beside another.
+SLOW = ("slowdown", "max_slowdown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,15 @@ def misused(case: Case, reason: str) -> Verdict:
     return Verdict(case.id, (Finding(rule="usage", status="invalid", note=reason),))
 
 
+def slowdowns(verdict: Verdict) -> tuple[Finding, ...]:
+    """Its findings about slow-downs."""
+    return tuple(one for one in verdict.findings if one.rule in SLOW)
+
+
 def overruled(verdict: Verdict, decided: Sequence[Finding]) -> Verdict:
     """The verdict with its findings about slow-downs replaced by those of somebody who had the whole suite at hand, or visits
     side by side."""
-    kept = tuple(one for one in verdict.findings if one.rule not in ("slowdown", "max_slowdown"))
+    kept = tuple(one for one in verdict.findings if one.rule not in SLOW)
     return Verdict(verdict.case_id, (*kept, *decided), verdict.limits)
 
 

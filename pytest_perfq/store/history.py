@@ -201,11 +201,9 @@ class Store:
         with telling(self._named, "read"), self._engine.begin() as connection:
             return list(reading.records_of(connection, run_id, latest))
 
-    def done(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """Nodeid -> measurement, of the items of a run that were measured and need not be measured again."""
-        return {
-            one.nodeid: one.measurement for one in self.records(run_id, latest=True) if one.measurement["unmeasured"] is None
-        }
+    def done(self, run_id: str) -> dict[str, rows.Record]:
+        """Nodeid -> record, of the items of a run that were measured and need not be measured again."""
+        return {one.nodeid: one for one in self.records(run_id, latest=True) if one.measurement["unmeasured"] is None}
 
     def history(self, case_id: str) -> list[rows.Point]:
         """One case over time, oldest first, the last attempt of each run's items."""

@@ -17,7 +17,7 @@ from pytest_perfq.baselines import Baseline
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.measurement import Measurement
 from pytest_perfq.core.rules import Rules
-from pytest_perfq.core.verdict import Pair, judge_suite
+from pytest_perfq.core.verdict import SLOW, Pair, judge_suite, slowdowns
 from pytest_perfq.settings import Settings
 from pytest_perfq.trials import conclusions, revisions
 from pytest_perfq.trials.ahead import Ahead, InPasses
@@ -28,7 +28,6 @@ from pytest_perfq.trials.passes import LATE, Moment
 from pytest_perfq.trials.running import Trials
 from pytest_perfq.trials.sides import Sides, collect
 
-SLOW = ("slowdown", "max_slowdown")
 DECIDED = ("pass", "improved", "regressed", "fail")
 # What a stored baseline says of a case that it does not clear; of another machine it says nothing at all.
 OPEN = ("regressed", "inconclusive", "invalid")
@@ -63,7 +62,7 @@ class Beforehand:
             self._visit(here)
         if settings.against is not None:
             for name, verdict in self._judged(settings.against).items():
-                self.found.decided[name] = tuple(one for one in verdict.findings if one.rule in SLOW)
+                self.found.decided[name] = slowdowns(verdict)
         varying: dict[str, Finding] = {}
         # What could not be measured alone is not measured beside another.
         if settings.vs is not None and (sound := [one for one in beside if one.name not in self.found.troubles]):
@@ -115,7 +114,7 @@ class Beforehand:
             return {}
         found = {}
         for name, verdict in self._judged(self.settings.against).items():
-            doubts = [one for one in verdict.findings if one.rule in SLOW and one.status in OPEN]
+            doubts = [one for one in slowdowns(verdict) if one.status in OPEN]
             if doubts:
                 found[name] = any((one.observed or 0.0) > (one.limit or 0.0) for one in doubts)
         return found

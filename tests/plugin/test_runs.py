@@ -189,6 +189,6 @@ def _done(house):
     try:
         with Store.open(str(house.path / ".perfq/results.db"), readonly=True) as store:
             runs = store.runs()
-            return {name: str(one["visits"]) for name, one in store.done(runs[0].id).items()} if runs else {}
+            return {name: str(one.measurement["visits"]) for name, one in store.done(runs[0].id).items()} if runs else {}
     except StoreError:
         return {}

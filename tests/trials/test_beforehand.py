@@ -47,6 +47,15 @@ sys.modules[__name__] = Layers()
 open("pids", "a").write(f"{{os.getpid()}} ")
 """
 
+# A run that is stopped, once, when its first item is judged.
+STOP_ONCE = """\
+from pathlib import Path
+def pytest_runtest_logreport(report):
+    if report.when == "call" and not Path("stopped").exists():
+        Path("stopped").touch()
+        raise KeyboardInterrupt
+"""
+
 
 def layers(project, ms, others=None):
     """The model of the project, which the original and the fakes' backend both run. others: ms of batches over one."""
@@ -196,3 +205,35 @@ def test_time_that_is_used_up_is_told_and_leaves_what_it_did_not_reach_undecided
     saved = baselines.load(project.path / "baselines/v1")
     held = [saved.get(one.case_id) for one in records(project)]
     assert [(len(one.visits), "no time was left" in (one.unmeasured or "")) for one in held] == [(1, False), *[(0, True)] * 2]
+
+
+def test_a_run_cut_off_beside_another_configuration_is_resumed_with_that_comparison(project, run):
+    project.suite("backend='plume[ms=2]', accuracy=False")
+    layers(project, 1.0)
+    # Each pass loads the model in a process of its own; the third is of the visits side by side.
+    stop = "\nimport signal\nif len(open('pids').read().split()) == 3:\n    os.kill(os.getppid(), signal.SIGINT)\n"
+    file = project.path / "layers.py"
+    file.write_text(file.read_text() + stop)
+    varied = ("--perf-passes=2", "--perf-vs=backend=plume", COARSE)
+    assert run(*varied)[0] == 2
+    (found,) = records(project)
+    assert not found.judged and len(found.measurement["visits"]) == 2
+    status, output = run(*varied, "--perf-resume")
+    assert status == 1 and "against backend=plume, side by side" in " ".join(output.split()), output
+    (last,) = records(project)
+    assert last.judged and last.status == "regressed"
+    # Its visits in passes are not made once more.
+    assert last.measurement["visits"] == found.measurement["visits"]
+
+
+def test_what_was_seen_side_by_side_before_a_run_was_cut_off_still_stands_when_it_is_resumed(project, run):
+    project.suite("backend='plume[ms=2]', accuracy=False, batch_size=[1, 2]")
+    layers(project, 1.0)
+    project.write(conftest=STOP_ONCE)
+    varied = ("--perf-vs=backend=plume", COARSE)
+    assert run(*varied)[0] == 2
+    assert sorted(one.judged for one in records(project)) == [False, True]
+    status, output = run(*varied, "--perf-resume")
+    text = " ".join(output.split())
+    assert status == 1 and "2 failed" in text and "resumed: 1 of 2 cases had been measured before" in text, output
+    assert [one.status for one in records(project)] == ["regressed", "regressed"]
