@@ -151,11 +151,19 @@ def _note(entry: Entry, standing: Standing, ended: str | None) -> str:
         return made
     told = [made]
     if standing.status != "inconclusive":
-        stage = "was confirmed" if entry.confirm else "was to be confirmed" if standing.status == "suspect" else "was screened"
-        told.append(f"{ended or 'the confirmation of suspects came first'}, while it {stage}")
-    if math.isfinite(standing.mde):
+        told.append(f"{ended or 'the confirmation of suspects came first'}, while it {_stage(entry, standing)}")
+    # Of what was seen to be slower than that it is no reason.
+    if math.isfinite(standing.mde) and standing.mean <= standing.mde:
         told.append(f"a slow-down under {math.expm1(standing.mde):.1%} cannot be seen with {_visits(standing.visits)}")
     return "; ".join(told)
+
+
+def _stage(entry: Entry, standing: Standing) -> str:
+    """What was being done about a case that is not decided, and what it lacks to be."""
+    if not entry.confirm:
+        return "was to be confirmed, by fresh visits alone" if standing.status == "suspect" else "was screened"
+    look = _visits(standing.visits + standing.needed, "fresh visit" if entry.screen else "visit")
+    return f"was confirmed: it has {standing.visits} of the {look} that its next look takes"
 
 
 def _visits(number: int, what: str = "visit") -> str:
