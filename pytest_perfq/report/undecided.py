@@ -36,17 +36,27 @@ def _merged(texts: Sequence[str]) -> str:
     return NUMBER.sub(lambda match: next(ranges), texts[0])
 
 
+def _worst(verdict: Verdict) -> list[Finding]:
+    """The findings that are as bad as the verdict; of those with the same reason, such as a disturbed visit, the first."""
+    status = max((one.status for one in verdict.findings), key=SEVERITY.__getitem__)
+    found: dict[str, Finding] = {}
+    for one in verdict.findings:
+        if one.status == status:
+            found.setdefault(one.note or one.rule, one)
+    return list(found.values())
+
+
 def undecided(verdicts: Sequence[Verdict], more: str = "`perfq export` has every one") -> list[str]:
-    """One line a reason, with how many cases share it, or the case itself where it is alone. Failures have texts of their
-    own. more: where to read the reasons that are too many to show."""
+    """One line a reason, with how many cases share it, or the case itself where it is alone; of a case all that are as bad as
+    its status. Failures have texts of their own. more: where to read the reasons that are too many to show."""
     found: dict[tuple[str, str], list[tuple[str, Finding, str]]] = {}
     for verdict in verdicts:
         if verdict.status in ("pass", "improved", *FAILED):
             continue
-        worst = max(verdict.findings, key=lambda one: SEVERITY[one.status])
-        # Numbers of two promises are never one range.
-        promise, text = f"{worst.rule} {worst.limit} {worst.entry}", _general(worst)
-        found.setdefault((promise, NUMBER.sub("#", text)), []).append((verdict.case_id, worst, text))
+        for worst in _worst(verdict):
+            # Numbers of two promises are never one range.
+            promise, text = f"{worst.rule} {worst.limit} {worst.entry}", _general(worst)
+            found.setdefault((promise, NUMBER.sub("#", text)), []).append((verdict.case_id, worst, text))
     lines = []
     for group in found.values():
         if len(group) == 1:

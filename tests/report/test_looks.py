@@ -257,6 +257,18 @@ def test_reasons_beyond_eight_are_counted_with_where_to_read_them():
     assert len(found) == 9 and found[-1] == "and 1 more reason; see them with --format json"
 
 
+def test_all_that_is_open_of_a_case_is_told_and_one_reason_once():
+    few = Finding(rule="p99_ms", status="inconclusive", limit=8.0, entry="budget 1", note="60 rounds, it takes 299")
+    beside = Finding(rule="slowdown", status="inconclusive", observed=0.02, limit=0.05, note="against eager, side by side")
+    fine = Finding(rule="max_drop", status="pass", limit=0.1)
+    lines = undecided([Verdict("case", (few, fine, beside))])
+    assert [line.partition(";")[0].partition(":")[2] for line in lines] == [
+        " inconclusive: p99, at most 8 ms promised by budget 1", " inconclusive: slow-down from the base +2.0%, at most +5.0%",
+    ]  # fmt: skip
+    alike = [Finding(rule=rule, status="invalid", note="visit 1 of 3 was disturbed") for rule in ("p50_ms", "p95_ms")]
+    assert len(undecided([Verdict("case", (*alike, beside))])) == 1
+
+
 def test_a_case_on_one_side_only_names_the_option():
     pairs = {case(0).id: Pair(None, (), latency(0))}
     (line,) = undecided(list(judge_suite(pairs, against=True).values()))
