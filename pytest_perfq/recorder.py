@@ -242,12 +242,16 @@ def command(argv: Sequence[str]) -> str:
 
 
 def check(settings: Settings) -> None:
-    """Raises PerfqError for a baseline to judge against that is missing or torn, and for a place to save that is taken:
-    both would otherwise be found out after the measuring."""
+    """Raises PerfqError for a baseline to judge against that is missing or torn, for a revision to confirm by that is not
+    there, and for a place to save that is taken: all would otherwise be found out late, or not at all."""
     from pytest_perfq import baselines
 
     if settings.against is not None:
         baselines.load(settings.against)
+    if settings.confirm is not None:
+        from pytest_perfq.trials import revisions
+
+        revisions.check(settings.confirm, Path.cwd(), f", or leave out --perf-confirm={settings.confirm}")
     if settings.save is not None:
         if not settings.overwrite:
             baselines.check_free(settings.save)

@@ -99,7 +99,7 @@ def _check(asked: Asked, here: Path) -> None:
             "two revisions are needed, the base first, such as `perfq ab main .`; or give --env twice, or --vs AXIS=VALUE"
         )
     if asked.vs is None and not asked.env:
-        root = revisions.root_of(here)
+        root = revisions.root_of(here, ", or compare two environments with --env")
         one, other = (name if name == revisions.WORKING_TREE else revisions.commit_of(name, root) for name in asked.words[:2])
         if one == other:
             raise UsageError(f"{asked.words[0]} and {asked.words[1]} are the same revision {one}; give two")

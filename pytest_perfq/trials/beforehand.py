@@ -176,8 +176,7 @@ def held_against(settings: Settings, items: Sequence[Collected], folder: Path) -
     swept = [one for one in items if one.case.test is None]
     beside = varied(swept, settings.vs) if settings.vs is not None and swept else []
     if settings.confirm is not None:
-        name = "HEAD" if settings.confirm == revisions.WORKING_TREE else settings.confirm
-        revisions.commit_of(name, revisions.root_of(folder))
+        revisions.check(settings.confirm, folder)
     return beside
 
 

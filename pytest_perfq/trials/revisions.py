@@ -43,19 +43,20 @@ def git(folder: Path, *words: str) -> str:
     try:
         done = subprocess.run(("git", *words), cwd=folder, env=variables, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise TrialError("git is not installed, and revisions are checked out with it; install it, or use --env") from None
+        raise TrialError("git is not installed, and revisions are checked out with it; install it") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UsageError(f"git {' '.join(words)} in {folder}: {said}")
     return done.stdout.strip()
 
 
-def root_of(folder: Path) -> Path:
-    """The root of the repository around a folder. Raises UsageError outside of one."""
+def root_of(folder: Path, otherwise: str = "") -> Path:
+    """The root of the repository around a folder. otherwise: what else the command at hand can do, such as `, or ...`. Raises
+    UsageError outside of one."""
     try:
         return Path(git(folder, "rev-parse", "--show-toplevel"))
     except UsageError:
-        raise UsageError(f"{folder} is in no git repository; go into one, or compare two environments with --env") from None
+        raise UsageError(f"{folder} is in no git repository; go into one{otherwise}") from None
 
 
 def commit_of(name: str, root: Path) -> str:
@@ -68,6 +69,12 @@ def commit_of(name: str, root: Path) -> str:
             f"there is no revision {name!r} in {root}; its latest branches and tags: {', '.join(some.split()) or 'none'}; "
             f"{WORKING_TREE!r} is the working tree"
         ) from None
+
+
+def check(name: str, folder: Path, otherwise: str = "") -> None:
+    """Raises UsageError where `name` cannot be measured from this folder: it is in no repository, or that lacks the revision.
+    otherwise: see root_of."""
+    commit_of("HEAD" if name == WORKING_TREE else name, root_of(folder, otherwise))
 
 
 def age_s(commit: str, folder: Path) -> float:

@@ -118,12 +118,19 @@ def test_a_run_that_judged_nothing_says_that_it_saved_nothing(house):
         (("--perf-vs=backend=eager",), "every case is backend=eager already; give another value to hold it against"),
         (("--perf-vs=quantization=int9",), "unknown quantization among the cases 'int9'; known: none"),
         (("--perf-against=v1", "--perf-confirm=mian"), "no revision 'mian'"),
+        # Nothing is timed, and the option is wrong all the same.
+        (("--perf-against=v1", "--perf-confirm=mian", "--perf-only=accuracy"), "no revision 'mian'"),
+        (
+            ("--perf-against=v1", "--perf-confirm=main", "--perf-only=accuracy"),
+            " is in no git repository; go into one, or leave out --perf-confirm=main",
+        ),
     ],
 )
 def test_what_no_case_can_be_held_against_is_told_before_a_run_is_begun(house, args, sentence):
     house.suite("backend='eager'")
     if "--perf-against=v1" in args:
-        house.pytester.run("git", "init", "-q")
+        if "--perf-confirm=mian" in args:
+            house.pytester.run("git", "init", "-q")
         assert house.run("--perf-save=v1", "--perf-only=accuracy", "--perf-store=other.db").ret == 0
     result = house.run("-p", "no:randomly", *args, quick=False)
     text = " ".join((result.stdout.str() + result.stderr.str()).split())

@@ -59,7 +59,7 @@ def before(monkeypatch, tmp_path):
         monkeypatch.setattr(beforehand, "collect", lambda *args: [one for one in ITEMS if one.case.id != new])
         base = Environment(label="main (abc)", folder=tmp_path)
         monkeypatch.setattr(revisions, "environment", lambda *args, **named: base)
-        monkeypatch.setattr(revisions, "root_of", lambda folder: folder)
+        monkeypatch.setattr(revisions, "root_of", lambda folder, otherwise: folder)
         monkeypatch.setattr(revisions, "commit_of", commit_of)
         said = []
         settings = SimpleNamespace(**DEFAULTS | {"cache": tmp_path} | given)

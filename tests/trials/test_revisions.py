@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_perfq.cli.ab import Asked, ab
 from pytest_perfq.errors import TrialError, UsageError
 from pytest_perfq.trials import revisions
 
@@ -167,9 +168,13 @@ def test_an_unknown_revision_is_one_sentence(made, project):
         made("--upload-pack=x")
 
 
-def test_outside_of_a_repository_is_one_sentence(project, tmp_path):
-    with pytest.raises(UsageError, match=r"is in no git repository; go into one, or compare two environments with --env"):
+def test_outside_of_a_repository_is_one_sentence(tmp_path, monkeypatch):
+    """With what else each command can do: `perfq bisect` can do nothing else."""
+    with pytest.raises(UsageError, match=r"is in no git repository; go into one$"):
         revisions.environment("main", tmp_path, tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"is in no git repository; go into one, or compare two environments with --env$"):
+        ab(Asked(words=("main", ".")), "table", everything=False, width=100)
 
 
 def test_a_repository_without_a_commit_is_one_sentence(project):
@@ -179,5 +184,5 @@ def test_a_repository_without_a_commit_is_one_sentence(project):
 
 def test_without_git_the_sentence_says_so(project, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(TrialError, match=r"git is not installed.*install it, or use --env"):
+    with pytest.raises(TrialError, match=r"git is not installed.*; install it$"):
         revisions.environment("main", project.path, project.path / "cache")
