@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_perfq import baselines
+from pytest_perfq.baselines.layout import META
 from pytest_perfq.cli.source import exported
 from pytest_perfq.cli.storing import opened
 from pytest_perfq.core.finding import FAILED, Finding
 from pytest_perfq.core.verdict import judge
 from pytest_perfq.errors import UsageError
 from pytest_perfq.recorder import command
+from pytest_perfq.report.apart import few
 
 if TYPE_CHECKING:
     from pytest_perfq.report.exports import Exported
@@ -26,8 +30,9 @@ UNHELD = (
 )
 
 
-def accept(name: str, folder: str, overwrite: bool, store: str) -> str:
-    """Saves a run, by its id or `last`, as a baseline. Raises UsageError where it is none that others can be held against."""
+def accept(name: str, folder: str, overwrite: bool, subset: bool, store: str) -> str:
+    """Saves a run, by its id or `last`, as a baseline. subset: what it lacks of the one that it replaces was meant to go.
+    Raises UsageError where it is none that others can be held against."""
     with opened(store, readonly=True) as found:
         run = found.run(name)
     records = exported(store, run.id)
@@ -39,15 +44,30 @@ def accept(name: str, folder: str, overwrite: bool, store: str) -> str:
             f"the run {run.id!r} has {len(bad)} failing or invalid {_cases_of(len(bad))} of {len(records)}, the first is "
             f"{bad[0]!r}; a baseline is what others are held against: mend {'it' if len(bad) == 1 else 'them'} first"
         )
+    if overwrite and not subset and (Path(folder) / META).is_file():
+        _check_all(run.id, {one.measurement.case.id for one in records}, folder)
+    made = command(records[0].argv)
     path = baselines.save(
         folder,
         [one.measurement for one in records],
         [one.verdict for one in records],
         overwrite=overwrite,
-        provenance={"run": run.id, "command": command(records[0].argv), "accepted": True},
+        provenance={"run": run.id, "command": made, "accepted": True},
     )
     number = len(baselines.load(path))
-    return f"saved {number} {_cases_of(number)} as {path}; hold a run against it with --perf-against={path}"
+    told = f"saved {number} {_cases_of(number)} as {path}; hold a run against it with --perf-against={path}"
+    return f"{told}\nit holds what was measured by: {made}"
+
+
+def _check_all(run: str, measured: Collection[str], folder: str) -> None:
+    """Raises UsageError where the run lacks cases of the baseline that stands there: nobody would miss them later."""
+    known = list(baselines.load(folder))
+    gone = [name for name in known if name not in measured]
+    if gone:
+        raise UsageError(
+            f"the run {run} has {len(known) - len(gone)} of the {len(known)} cases of {folder}, and in its place would drop "
+            f"{few(gone)}; measure the whole suite, or give --subset where they were left out on purpose"
+        )
 
 
 def _by_itself(record: Exported) -> Exported:

@@ -208,11 +208,12 @@ def export(run: str, how: str, output: str | None, store: str) -> None:
 @click.argument("run")
 @click.argument("folder")
 @click.option("--overwrite", is_flag=True, help="Replace a baseline that stands there; it is moved aside, not deleted.")
+@click.option("--subset", is_flag=True, help="Cases of FOLDER that RUN lacks were left out on purpose.")
 @STORE
-def accept(run: str, folder: str, overwrite: bool, store: str) -> None:
-    """Save a stored run as the baseline FOLDER. Refuses runs with failing or invalid cases, unfinished ones, and those of
-    `perfq ab` and `perfq import`."""
-    click.echo(accepting.accept(run, folder, overwrite, store))
+def accept(run: str, folder: str, overwrite: bool, subset: bool, store: str) -> None:
+    """Save a stored run as the baseline FOLDER. Refuses runs with failing or invalid cases, unfinished ones, those of
+    `perfq ab` and `perfq import`, and one that lacks cases of the baseline that it replaces."""
+    click.echo(accepting.accept(run, folder, overwrite, subset, store))
 
 
 @perfq.command()

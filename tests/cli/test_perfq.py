@@ -260,7 +260,8 @@ def test_accept_saves_a_good_run_and_refuses_a_bad_one(command):
     status, output, _ = command("accept", good, "baselines/good")
     assert (status, output) == (
         0,
-        "saved 8 cases as baselines/good; hold a run against it with --perf-against=baselines/good\n",
+        "saved 8 cases as baselines/good; hold a run against it with --perf-against=baselines/good\n"
+        "it holds what was measured by: pytest suites\n",
     )
     assert command("compare", "baselines/good", good)[0] == 0
     status, _, errors = command("accept", bad, "baselines/bad")
@@ -283,7 +284,8 @@ def test_accept_passes_over_what_was_wrong_with_the_old_baseline_alone(command):
     assert "in the baseline visit 1 of 20 was disturbed" in against[0].findings[0].note
     run = record(now, verdicts=against)
     assert command("accept", run, "baselines/new") == (
-        0, "saved 8 cases as baselines/new; hold a run against it with --perf-against=baselines/new\n", ""
+        0, "saved 8 cases as baselines/new; hold a run against it with --perf-against=baselines/new\n"
+        "it holds what was measured by: pytest suites\n", ""
     )  # fmt: skip
     saved = baselines.load("baselines/new")
     assert {saved.status(name) for name in saved} <= {"pass", "inconclusive"}
@@ -291,6 +293,22 @@ def test_accept_passes_over_what_was_wrong_with_the_old_baseline_alone(command):
     found = [judge(one, promised, one) for one in spoilt]
     status, _, errors = command("accept", record(spoilt, verdicts=found), "baselines/spoilt")
     assert status == 3 and f"has 1 failing or invalid case of 8, the first is '{case(0).id}'" in errors
+
+
+def test_a_part_of_a_suite_does_not_replace_a_baseline_unasked(command):
+    command("accept", record(sweep(1)), "baselines/it")
+    part = record(sweep(2)[:3])
+    status, output, errors = command("accept", part, "baselines/it", "--overwrite")
+    assert (status, output) == (3, "") and errors == (
+        f"perfq: the run {part} has 3 of the 8 cases of baselines/it, and in its place would drop "
+        f"{', '.join(sorted(one.case.id for one in sweep(1)[3:])[:2])} and 3 more; measure the whole suite, or give --subset "
+        "where they were left out on purpose\n"
+    )
+    assert len(baselines.load("baselines/it")) == 8
+    assert command("accept", part, "baselines/it", "--overwrite", "--subset")[0] == 0
+    assert len(baselines.load("baselines/it")) == 3 and len(baselines.load("baselines/it.previous")) == 8
+    # More than there were is no loss.
+    assert command("accept", record(sweep(3)), "baselines/it", "--overwrite")[0] == 0
 
 
 def test_a_baseline_names_the_run_that_was_accepted_as_the_last_one(command):

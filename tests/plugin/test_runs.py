@@ -99,7 +99,9 @@ def test_a_run_says_what_it_saved_and_which_cases_its_baseline_does_not_have(hou
         "synthetic-tiny/tiny-model/idle@cpu/fp32/accuracy; changing a configuration renames its case"
     )
     accept = step.split()[:4]
-    assert accept[0] == "accept" and house.perfq(*accept)[0] == 0
+    code, text = house.perfq(*accept)
+    assert accept[0] == "accept" and code == 3 and "has 1 of the 2 cases of baselines/v1, and in its place would drop" in text
+    assert house.perfq(*accept, "--subset")[0] == 0
     third = house.run("--perf-against=baselines/v1")
     assert third.ret == 0 and "not in the baseline" not in third.stdout.str()
 
