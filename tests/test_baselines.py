@@ -247,7 +247,9 @@ def test_each_kind_of_folder_that_is_no_baseline_is_told_apart(tmp_path, monkeyp
         baselines.save(f"all/{name}", found, [judge(one, LIMITS) for one in found])
     (tmp_path / "all/v2/meta.json").unlink()
     (tmp_path / "empty").mkdir()
-    (tmp_path / "file").write_text("")
+    (tmp_path / "suites").mkdir()
+    for file in ("file", "suites/test_a.py"):
+        (tmp_path / file).write_text("")
     (tmp_path / "all/.v3.making").mkdir()
     (tmp_path / "all/.v3.making/cases.jsonl").write_text("")
     for name, sentence in {
@@ -256,6 +258,9 @@ def test_each_kind_of_folder_that_is_no_baseline_is_told_apart(tmp_path, monkeyp
         "control, or save it again",
         "all/v9": "there is no baseline at all/v9; beside it there are: v1, v2; save one with --perf-save all/v9",
         "empty": "the folder empty holds no meta.json, so it is no baseline; save one with --perf-save empty",
+        # Where saving would refuse: see check_free.
+        "suites": "the folder suites holds no meta.json, so it is no baseline; save one under another name, such as --perf-save "
+        "baselines/NAME",
         "nothing": "there is no baseline at nothing; save one with --perf-save nothing",
         "file": "file is a file, and a baseline is a folder; name the folder that holds meta.json",
     }.items():

@@ -97,8 +97,11 @@ def _why_not(path: Path) -> str:
         return f"{path} is not a baseline, it is a folder of {baselines}: {_few(within)}; name one of them"
     near = [one.name for one in inside(path.parent)]
     known = f"; beside it there are: {_few(near)}" if near else ""
-    what = f"the folder {path} holds no {META}, so it is no baseline" if path.is_dir() else f"there is no baseline at {path}"
-    return f"{what}{known}; save one with --perf-save {path}"
+    if not path.is_dir():
+        return f"there is no baseline at {path}{known}; save one with --perf-save {path}"
+    # In a folder that holds anything else none is saved.
+    step = "under another name, such as --perf-save baselines/NAME" if any(path.iterdir()) else f"with --perf-save {path}"
+    return f"the folder {path} holds no {META}, so it is no baseline{known}; save one {step}"
 
 
 def _few(names: list[str]) -> str:
