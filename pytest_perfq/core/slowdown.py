@@ -190,6 +190,10 @@ def test(found: Drift, prior: float, limit: float | None) -> Tested:
     return Tested(found, limit, error, df, accusing, slower, faster)
 
 
+def _visits(number: int) -> str:
+    return f"{number} visit{'' if number == 1 else 's'}"
+
+
 def conclude(
     tested: Tested, slower: float, faster: float, differences: dict[str, tuple[object, object]], family: int
 ) -> Finding:
@@ -197,7 +201,7 @@ def conclude(
     found = tested.drift
     half = stats.t_quantile(0.025, tested.df) * tested.error
     limit = RULES.effect if tested.limit is None else tested.limit
-    note = [f"{found.candidate} visits here, {found.baseline} in the baseline"]
+    note = [f"{_visits(found.candidate)} here, {found.baseline} in the baseline"]
     if found.shift is not None:
         note.append(
             f"the whole suite moved by {math.expm1(found.shift):+.0%} since the baseline, taken for the machine's and left out"
@@ -212,7 +216,7 @@ def conclude(
     else:
         status = "inconclusive"
         effect = math.expm1(stats.minimal_effect(tested.error, tested.df, RULES.screen_p))
-        note.append(f"a slowdown under {effect:.0%} cannot be seen with {min(found.candidate, found.baseline)} visits")
+        note.append(f"a slowdown under {effect:.0%} cannot be seen with {_visits(min(found.candidate, found.baseline))}")
         if found.once:
             note.append(ONCE)
         elif not found.same_day:

@@ -84,13 +84,19 @@ def judge_suite(
 RED_MARK_S = 14 * 86400.0
 
 
+def _days(age_s: float) -> str:
+    """An age as people say it; of two clocks, or of one that was set, it may be below zero."""
+    days = round(max(0.0, age_s) / 86400.0)
+    return "less than a day" if days == 0 else f"{days} day{'' if days == 1 else 's'}"
+
+
 def marked(found: Sequence[Finding], pair: Pair) -> list[Finding]:
     """Broken promises that the baseline breaks as well are marked as such. They fail none the less: a gate never turns green
     on its own. The mark expires with the baseline's age."""
     if pair.baseline is None or not any(one.status == "fail" for one in found):
         return list(found)
     red = {(one.rule, one.metric) for one in hold(pair.baseline, pair.limits) if one.status == "fail"}
-    age = "" if pair.age_s is None else f", {pair.age_s / 86400.0:.0f} days old"
+    age = "" if pair.age_s is None else f", {_days(pair.age_s)} old"
     mark = f"already red in the baseline{age}"
     if pair.age_s is not None and pair.age_s > RED_MARK_S:
         mark += f": over {RED_MARK_S / 86400.0:.0f} days, so mend it or change the promise"

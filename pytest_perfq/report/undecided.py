@@ -20,6 +20,9 @@ SHOWN_REASONS = 8
 # A number that stands alone: not one in a name (b8), in a version (2.13.0) or in quotes; a ratio (1.50x) is one.
 NUMBER = re.compile(r"(?<![\w.'\"+-])[-+]?\d+(?:\.\d+)?(?:(?=x\b)|(?![\w'\"]|\.\d))")
 
+# What a disturbed visit is called where it is not the same one in all cases, see core.validity.
+DISTURBED = re.compile(r"visit \d+ to \d+ of (\d+(?: to \d+)?) was disturbed")
+
 
 def _general(finding: Finding) -> str:
     """The finding without what differs from case to case and stands in the tables. What was measured beside a promise stays:
@@ -33,7 +36,9 @@ def _merged(texts: Sequence[str]) -> str:
     columns = [sorted(dict.fromkeys(numbers), key=float) for numbers in zip(*map(NUMBER.findall, texts), strict=True)]
     ranges = iter(one[0] if len(one) == 1 else f"{one[0]} to {one[-1]}" for one in columns)
     # The unit stands after the last number only: `24 to 65%`.
-    return NUMBER.sub(lambda match: next(ranges), texts[0])
+    text = NUMBER.sub(lambda match: next(ranges), texts[0])
+    # Which visit it was differs from case to case, and of each it was one.
+    return DISTURBED.sub(r"one visit of \1 was disturbed", text)
 
 
 def _worst(verdict: Verdict) -> list[Finding]:

@@ -23,6 +23,13 @@ def test_a_case_red_on_the_base_is_marked_and_still_fails():
     assert (found.status, found.note) == ("fail", "over 100 examples; already red in the baseline, 3 days old")
 
 
+@pytest.mark.parametrize(
+    ("days", "told"), [(-0.4, "less than a day"), (0.2, "less than a day"), (1.2, "1 day"), (1.6, "2 days")]
+)
+def test_the_age_is_told_as_people_say_it(days, told):
+    assert red(days, base=90).note.endswith(f"already red in the baseline, {told} old")
+
+
 def test_the_mark_expires():
     assert red(20, base=90).note == (
         "over 100 examples; already red in the baseline, 20 days old: over 14 days, so mend it or change the promise"

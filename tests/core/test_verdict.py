@@ -405,6 +405,8 @@ def test_without_an_anchor_nothing_is_called_slower():
 def test_few_visits_nominate_and_do_not_accuse(visits):
     finding = only(latency(ms=20.0, visits=visits), baseline=latency())
     assert finding.status == "inconclusive" and "at least 3 visits a side are needed to gate" in finding.note
+    told = "1 visit" if visits == 1 else "2 visits"
+    assert finding.note.startswith(f"{told} here, 3 in the baseline; ") and f"cannot be seen with {told};" in finding.note
 
 
 def test_few_rounds_nominate_and_do_not_accuse():

@@ -237,6 +237,18 @@ def test_what_was_measured_is_shown_beside_a_promise_although_it_is_invalid():
     ]  # fmt: skip
 
 
+def test_visits_that_are_not_the_same_in_all_cases_are_no_range():
+    def spoilt(visit, of):
+        note = f"visit {visit} of {of} was disturbed: steal took 19 % of the visit"
+        return Verdict(f"{visit} {of}", (Finding(rule="measured", status="invalid", note=note),))
+
+    assert undecided([spoilt(1, 3), spoilt(2, 3)]) == [
+        "2 cases: invalid: one visit of 3 was disturbed: steal took 19 % of the visit"
+    ]
+    assert undecided([spoilt(1, 3), spoilt(2, 6)])[0].startswith("2 cases: invalid: one visit of 3 to 6 was disturbed: ")
+    assert undecided([spoilt(2, 3), spoilt(2, 3)])[0].startswith("2 cases: invalid: visit 2 of 3 was disturbed: ")
+
+
 def test_numbers_of_two_promises_or_versions_are_no_range():
     assert len(undecided([open_verdict(1, 24), open_verdict(2, 24, limit=0.1)])) == 2
     notes = ["torch is '2.13.0' here and '2.12.0' in the baseline", "torch is '2.13.0' here and '2.11.0' in the baseline"]
