@@ -239,10 +239,14 @@ def tune(**asked: Any) -> None:
 @click.option("--cache", metavar="DIR", help="Folder of checkpoints and exports, as --perf-cache.  [default: the user's]")
 @click.option("--data", metavar="DIR", help="Local mirror of data sets to look at, as --perf-data.")
 @STORE
-def doctor(how: str, cache: str | None, data: str | None, store: str) -> None:
+@click.pass_context
+def doctor(context: click.Context, how: str, cache: str | None, data: str | None, store: str) -> None:
     """Show this machine, its stores and what is refused.
 
     Names what the machine has, where results, caches and data are and whether they can be written, what other packages
-    bring, and what each backend refuses and why. Makes and changes nothing. Exits 0 whatever it finds.
+    bring, and what each backend refuses and why. Makes and changes nothing. Exits 0 whatever it finds, and 3 where --data
+    cannot be used.
     """
-    click.echo(examining.doctor(how, store, cache, data, width()))
+    text, status = examining.doctor(how, store, cache, data, width())
+    click.echo(text)
+    context.exit(status)

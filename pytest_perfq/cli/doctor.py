@@ -25,14 +25,15 @@ NAMES = 24
 Refusals = dict[str, dict[str, dict[str, list[str]]]]
 
 
-def doctor(how: str, store: str, cache: str | None, data: str | None, width: int) -> str:
-    """Everything as a text or as JSON."""
+def doctor(how: str, store: str, cache: str | None, data: str | None, width: int) -> tuple[str, int]:
+    """Everything as a text or as JSON, and the exit status: what was found is no mistake, a mirror that is none is one."""
     from pytest_perfq import device
 
     where = places(store, cache, data)
     facts = device.doctor_facts() | {"places": where, "kernels": kernels.facts(Path(where["cache"]["folder"]))}
+    status = 3 if data is not None and where["data"]["problem"] is not None else 0
     if how == "json":
-        return json.dumps(facts, indent=1, default=str)
+        return json.dumps(facts, indent=1, default=str), status
     blocks = {f"{tier} ({TIERS[tier]})": values for tier, values in facts["machine"].items()}
     blocks["a run here uses"] = {"gpu": _gpu(facts["gpu"]), "threads": facts["threads"]}
     blocks["watched beside each visit"] = {part: ", ".join(told) or None for part, told in facts["watched"].items()}
@@ -42,7 +43,7 @@ def doctor(how: str, store: str, cache: str | None, data: str | None, width: int
     for title, values in blocks.items():
         lines += [title, *(part for name, value in values.items() for part in _fact(name, value, width)), ""]
     lines += ["from other packages, by entry points", *_foreign(facts["foreign"], width), ""]
-    return "\n".join([*lines, _table(facts["backends"], width), "", *_reasons(facts["backends"], width)])
+    return "\n".join([*lines, _table(facts["backends"], width), "", *_reasons(facts["backends"], width)]), status
 
 
 def _fact(name: str, value: Any, width: int) -> list[str]:

@@ -127,10 +127,18 @@ def test_the_mirror_is_named_with_its_data_sets(command, known, tmp_path):
     for name in ("squad/train", "squad/validation", "glue-sst2/validation"):
         (tmp_path / "mirror" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mirror" / f"{name}.parquet").write_bytes(b"")
-    assert "mirror: glue-sst2 (validation), squad (train, validation)" in command("doctor", "--data", "mirror")[1]
+    status, output, _ = command("doctor", "--data", "mirror")
+    assert status == 0 and "mirror: glue-sst2 (validation), squad (train, validation)" in output
     (tmp_path / "empty").mkdir()
-    assert "empty holds no <name>/<split>.parquet; give the folder that does" in command("doctor", "--data", "empty")[1]
-    assert "nothing is not a folder; give one that holds" in command("doctor", "--data", "nothing")[1]
+    for name, sentence in (
+        ("empty", "holds no <name>/<split>.parquet; give the folder that does"),
+        ("nothing", "is not a folder;"),
+    ):
+        status, output, _ = command("doctor", "--data", name)
+        # All else is shown; what cannot be used is a mistake none the less.
+        assert status == 3 and f"{name} {sentence}" in output and "native kernels" in output
+    status, output, _ = command("doctor", "--data", "nothing", "--format", "json")
+    assert status == 3 and json.loads(output)["places"]["data"]["problem"].startswith("nothing is not a folder")
 
 
 def test_json_has_the_same_facts(command, known, tmp_path):
