@@ -15,7 +15,7 @@ from pytest_perfq.core.finding import Verdict
 from pytest_perfq.core.fingerprint import Fingerprint
 from pytest_perfq.core.rules import Rules
 from pytest_perfq.core.verdict import Pair
-from pytest_perfq.errors import UsageError
+from pytest_perfq.errors import TrialError, UsageError
 from pytest_perfq.report import comparison
 from pytest_perfq.report.apart import Apart, few
 from pytest_perfq.report.passing import Passing
@@ -90,6 +90,11 @@ def _check(asked: Asked, here: Path) -> None:
     """Raises UsageError where it is not clear what the two sides are, before anything is started."""
     if asked.vs is not None and asked.env:
         raise UsageError("--vs compares two configurations in this environment and --env two environments; give one of them")
+    what = "--vs" if asked.vs is not None else "--env"
+    if (asked.vs is not None or asked.env) and (named := _revision(asked.words, here)) is not None:
+        raise UsageError(
+            f"{named} is a revision, and with {what} both sides are of the tree as it is; leave out the revisions, or {what}"
+        )
     if asked.env and len(asked.env) != 2:
         raise UsageError(f"--env is given {len(asked.env)} times; give the base's Python and the candidate's")
     if asked.env and asked.env[0] == asked.env[1]:
@@ -103,6 +108,17 @@ def _check(asked: Asked, here: Path) -> None:
         one, other = (name if name == revisions.WORKING_TREE else revisions.commit_of(name, root) for name in asked.words[:2])
         if one == other:
             raise UsageError(f"{asked.words[0]} and {asked.words[1]} are the same revision {one}; give two")
+
+
+def _revision(words: Sequence[str], here: Path) -> str | None:
+    """The first word, where it is a revision and no path of tests; None where it is not."""
+    if not words or words[0].startswith("-") or (here / words[0].partition("::")[0]).exists():
+        return None
+    try:
+        revisions.check(words[0], here)
+    except (TrialError, UsageError):
+        return None
+    return words[0]
 
 
 def _entries(sides: Sides, asked: Asked, words: Sequence[str], say: Callable[[str], None]) -> tuple[list[Entry], Apart]:

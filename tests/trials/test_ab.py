@@ -184,6 +184,8 @@ def test_a_case_that_both_sides_refuse_is_left_out(project, command):
         (["--vs", "original", "--env", "a"], "--vs compares two configurations in this environment and --env two environments"),
         (["HEAD", ".", "--time", "soon"], "--time is 'soon': give a duration over zero, such as 500ms, 15s or 2m"),
         (["HEAD", "main"], "HEAD and main are the same revision "),
+        (["HEAD", ".", "--vs", "original"], "HEAD is a revision, and with --vs both sides are of the tree as it is; leave out"),
+        (["main", "--env", "a", "--env", "b"], "main is a revision, and with --env both sides are of the tree as it is;"),
         (["HEAD", "gone"], "there is no revision 'gone' in "),
         (["HEAD", ".", "nowhere.py"], "cannot be collected: file or directory not found: nowhere.py"),
         (["--env", sys.executable, "--env", "/no/python"], "/no/python: /no/python cannot be started"),
