@@ -204,7 +204,7 @@ class Recorder:
         if self._seen is not None:
             found.append(self._seen)
         found += self._aged
-        if self.settings.resume:
+        if self.settings.resume and self._run is not None:
             from pytest_perfq.report.ending import resumed
 
             found.append(resumed(self._kept, len(self._judged), self._taken_up))

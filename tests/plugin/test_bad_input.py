@@ -129,6 +129,9 @@ def test_two_runs_on_one_store(house):
     with Store.open(str(path)) as store:
         store.begin_run(["other"], {})
         one_sentence(house.run(), "results.db", "--perf-store", code=4)
+        beside = house.run("--perf-resume")
+        # Whatever keeps it from being taken up.
+        assert beside.ret == 4 and "resumed: " not in beside.stdout.str()
     assert house.run().ret == 0
 
 
