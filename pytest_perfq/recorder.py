@@ -190,14 +190,18 @@ class Recorder:
             return []
         from pytest_perfq.report.terminal import summary
 
-        return [summary(self._walked(), width)]
+        return [summary(self._walked(), width, self._names())]
 
-    def _walked(self) -> list[tuple[Measurement, Verdict]]:
-        """What was judged, in the order of the walk."""
+    def _names(self) -> list[str]:
+        """The items that were judged, in the order of the walk."""
         from pytest_perfq.report.order import in_walk
 
         walk = self._judged if self._walk is None and self._collected else self._walk or ()
-        return [self._judged[name] for name in in_walk({name: one.case for name, (one, _) in self._judged.items()}, walk)]
+        return in_walk({name: one.case for name, (one, _) in self._judged.items()}, walk)
+
+    def _walked(self) -> list[tuple[Measurement, Verdict]]:
+        """What they were judged to be."""
+        return [self._judged[name] for name in self._names()]
 
     def _sentences(self) -> list[str]:
         found = [f"{number} {reason}" for reason, number in sorted(self._passed_by.items())]

@@ -39,6 +39,7 @@ def revision(revision: str | None, dirty: bool | None) -> str:
 
 def report(name: str, how: str, store: str, width: int) -> str:
     """A run or a baseline as a summary or a model card."""
+    nodeids: list[str] = []
     if is_folder(name):
         source = baselines.load(name)
         found, at_s = [], source.created_s
@@ -49,11 +50,12 @@ def report(name: str, how: str, store: str, width: int) -> str:
     else:
         records = exported(store, name)
         found, at_s = [(one.measurement, one.verdict) for one in records], records[0].started_s
+        nodeids = [one.nodeid for one in records]
     if how == "markdown":
         return model_card(found, when(at_s))
     told = explain_all(one for _, one in found if one.failed)
     failed = [part for text in told for row in text.splitlines() for part in wrap(row, width)]
-    return "\n".join([summary(found, width), *failed])
+    return "\n".join([summary(found, width, nodeids), *failed])
 
 
 def _as_saved(measurement: Measurement, status: str, limits: tuple[Limit, ...]) -> Verdict:

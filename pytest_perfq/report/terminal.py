@@ -75,10 +75,22 @@ def digits(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}" if abs(value) < 100 else f"{value:.1f}"
 
 
-def _accuracy(measurement: Measurement, verdict: Verdict, numbers: Summary) -> list[str]:
+def twice(records: Records, nodeids: Sequence[str]) -> list[str]:
+    """Of each record the test that it is of, where another one has the same case; else nothing. nodeids: of the records, in
+    their order; empty where there are none to tell."""
+    number = Counter(measurement.case.id for measurement, _ in records)
+    tests = [name.partition("[")[0] for name in nodeids] or [""] * len(records)
+    return [test if number[one.case.id] > 1 else "" for test, (one, _) in zip(tests, records, strict=True)]
+
+
+def _named(case: Case, test: str) -> str:
+    return f"{program(case)} of {test}" if test else program(case)
+
+
+def _accuracy(measurement: Measurement, verdict: Verdict, numbers: Summary, test: str) -> list[str]:
     score = measurement.score()
     return [
-        program(measurement.case),
+        _named(measurement.case, test),
         numbers.metric or "",
         "" if numbers.score is None else f"{numbers.score:.4f}",
         "" if numbers.original_score is None else f"{numbers.original_score:.4f}",
@@ -89,10 +101,10 @@ def _accuracy(measurement: Measurement, verdict: Verdict, numbers: Summary) -> l
     ]
 
 
-def _latency(measurement: Measurement, verdict: Verdict, numbers: Summary, losses: Losses) -> list[str]:
+def _latency(measurement: Measurement, verdict: Verdict, numbers: Summary, test: str, losses: Losses) -> list[str]:
     case = measurement.case
     return [
-        program(case),
+        _named(case, test),
         shape(case),
         *(digits(numbers.percentiles_ms.get(name)) for name in ("p50", "p90", "p95", "p99")),
         "" if numbers.speedup is None else f"{numbers.speedup:.2f}x",
@@ -103,19 +115,24 @@ def _latency(measurement: Measurement, verdict: Verdict, numbers: Summary, losse
     ]
 
 
-def tables(records: Records, width: int) -> list[str]:
-    """One table for each kind and topic, in the order the topics came."""
+def tables(records: Records, width: int, nodeids: Sequence[str] = ()) -> list[str]:
+    """One table for each kind and topic, in the order the topics came. nodeids: see `twice`."""
+    of_tests = twice(records, nodeids)
     topics = list(dict.fromkeys(topic(measurement.case) for measurement, _ in records))
     losses = Losses.of(measurement for measurement, _ in records)
     found = []
     for name in topics:
-        mine = [(one, verdict, summarize(one)) for one, verdict in records if topic(one.case) == name]
+        mine = [
+            (one, verdict, summarize(one), test)
+            for (one, verdict), test in zip(records, of_tests, strict=True)
+            if topic(one.case) == name
+        ]
         scored = [one for one in mine if one[0].case.kind == "accuracy"]
         timed = [one for one in mine if one[0].case.kind == "latency"]
         # Where nothing was measured there is nothing to read but the reason, which stands under the tables once.
-        if any(verdict.status != "unmeasured" for _, verdict, _ in scored):
+        if any(verdict.status != "unmeasured" for _, verdict, *_ in scored):
             found.append(render(ACCURACY, [_accuracy(*one) for one in scored], width, f"accuracy of {name}"))
-        if any(verdict.status != "unmeasured" for _, verdict, _ in timed):
+        if any(verdict.status != "unmeasured" for _, verdict, *_ in timed):
             rows = _grouped([_latency(*one, losses) for one in timed])
             found.append(render(LATENCY, rows, width, f"latency of {name}"))
     return found
@@ -145,12 +162,13 @@ def unquantized(records: Records) -> list[str]:
     return [f"nothing was quantized, so that these are floating point: {', '.join(dict.fromkeys(names))}"]
 
 
-def summary(records: Records, width: int) -> str:
-    """Everything, as one text. records: in the order of the walk. width: characters in a line."""
+def summary(records: Records, width: int, nodeids: Sequence[str] = ()) -> str:
+    """Everything, as one text. records: in the order of the walk. width: characters in a line. nodeids: of the records, by
+    which rows of one case are told apart."""
     verdicts = [verdict for _, verdict in records]
     sentences = [counts(verdicts), *undecided(verdicts), *made_up_for(verdicts), *unquantized(records)]
     parts = [
-        *("\n" + table for table in tables(records, width)),
+        *("\n" + table for table in tables(records, width, nodeids)),
         "",
         *(part for sentence in sentences for part in wrap(sentence, width)),
     ]

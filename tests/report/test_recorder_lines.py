@@ -10,6 +10,7 @@ from making import case, latency
 
 from pytest_perfq import baselines
 from pytest_perfq.cli import main
+from pytest_perfq.cli.show import report
 from pytest_perfq.core.conditions import Conditions
 from pytest_perfq.core.finding import Finding, Verdict
 from pytest_perfq.core.verdict import judge
@@ -179,3 +180,17 @@ def test_cases_of_the_baseline_that_had_no_verdict_are_counted_and_the_command_n
     assert {name for name, status in verdicts.items() if status == "invalid"} == {
         case(number).id for number in range(3) if number not in numbers
     }
+
+
+def test_rows_of_one_case_in_two_tests_name_their_test(tmp_path):
+    recorder = Recorder(settings(tmp_path / "it.db", tmp_path))
+    for name, number in (("a/test_a.py::test_fast", 0), ("a/test_a.py::test_again", 0), ("a/test_a.py::test_fast", 3)):
+        measurement = latency(number)
+        record = {"measurement": measurement.to_json(), "verdict": judge(measurement, ()).to_json(), "resumed": False}
+        recorder.remember(f"{name}[{case(number).id}]", record | {"attempt": 1})
+    recorder.finish(interrupted=False)
+    live = "\n".join(recorder.lines(160))
+    assert "ort@cpu int8-dynamic[Add,MatMul] of a/test_a.py::test_fast " in live
+    assert live.count(" of a/test_a.py::test_again ") == 1 and live.count(" of a/test_a.py::test_fast ") == 1
+    assert live.count("ort@cpu int8-dynamic[Add,MatMul]  ") == 1  # what stands there once needs no test
+    assert report("last", "table", str(tmp_path / "it.db"), 160).count(" of a/test_a.py::test_again ") == 1
