@@ -96,7 +96,8 @@ def _check(asked: Asked, here: Path) -> None:
             f"{named} is a revision, and with {what} both sides are of the tree as it is; leave out the revisions, or {what}"
         )
     if asked.env and len(asked.env) != 2:
-        raise UsageError(f"--env is given {len(asked.env)} times; give the base's Python and the candidate's")
+        often = "once" if len(asked.env) == 1 else f"{len(asked.env)} times"
+        raise UsageError(f"--env is given {often}; give the base's Python and the candidate's")
     if asked.env and asked.env[0] == asked.env[1]:
         raise UsageError(f"--env is {asked.env[0]} twice; give two environments, or --vs for two configurations in one")
     if asked.vs is None and not asked.env and len(asked.words) < 2:

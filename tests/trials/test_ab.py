@@ -179,7 +179,7 @@ def test_a_case_that_both_sides_refuse_is_left_out(project, command):
     "words, sentence",
     [
         ([], "two revisions are needed, the base first, such as `perfq ab main .`; or give --env twice, or --vs AXIS=VALUE"),
-        (["--env", "a"], "--env is given 1 times; give the base's Python and the candidate's"),
+        (["--env", "a"], "--env is given once; give the base's Python and the candidate's"),
         (["--env", "a", "--env", "a"], "--env is a twice; give two environments, or --vs for two configurations in one"),
         (["--vs", "original", "--env", "a"], "--vs compares two configurations in this environment and --env two environments"),
         (["HEAD", ".", "--time", "soon"], "--time is 'soon': give a duration over zero, such as 500ms, 15s or 2m"),
