@@ -62,6 +62,13 @@ def layers(project, ms, others=None):
     project.write(layers=LAYERS.format(ms=ms, others=ms if others is None else others))
 
 
+def interrupted(project, loads):
+    """A user who has seen enough when the model is loaded for this time; each pass loads it once, in a process of its own."""
+    file = project.path / "layers.py"
+    stop = f"if len(open('pids').read().split()) == {loads}:\n    import signal\n    os.kill(os.getppid(), signal.SIGINT)\n"
+    file.write_text(file.read_text() + stop)
+
+
 def records(project):
     with Store.open(project.path / ".perfq/results.db", readonly=True) as store:
         return store.records(store.runs()[0].id, latest=True)
@@ -153,10 +160,7 @@ def test_what_is_asked_wrongly_is_one_sentence(project, run, args, sentence):
 def test_a_ctrl_c_keeps_what_was_measured_and_a_resumed_run_measures_the_rest(project, run):
     project.suite("backend='plume', accuracy=False, batch_size=[1, 2]")
     layers(project, 0.5)
-    # The model is loaded once a pass: at the second time the user has seen enough.
-    stop = "\nimport signal\nif len(open('pids').read().split()) == 2:\n    os.kill(os.getppid(), signal.SIGINT)\n"
-    file = project.path / "layers.py"
-    file.write_text(file.read_text() + stop)
+    interrupted(project, 2)
     status, output = run("--perf-passes=2")
     assert status == 2, output  # pytest's own for a keyboard interrupt
     found = records(project)
@@ -210,10 +214,7 @@ def test_time_that_is_used_up_is_told_and_leaves_what_it_did_not_reach_undecided
 def test_a_run_cut_off_beside_another_configuration_is_resumed_with_that_comparison(project, run):
     project.suite("backend='plume[ms=2]', accuracy=False")
     layers(project, 1.0)
-    # Each pass loads the model in a process of its own; the third is of the visits side by side.
-    stop = "\nimport signal\nif len(open('pids').read().split()) == 3:\n    os.kill(os.getppid(), signal.SIGINT)\n"
-    file = project.path / "layers.py"
-    file.write_text(file.read_text() + stop)
+    interrupted(project, 3)  # as the visits side by side begin
     varied = ("--perf-passes=2", "--perf-vs=backend=plume", COARSE)
     assert run(*varied)[0] == 2
     (found,) = records(project)
