@@ -7,7 +7,7 @@ from pytest_perfq.trials.pace import LONGEST, SIDE_S, VISIT_S, Allowance, Pace, 
 
 
 def test_a_visit_grows_with_its_share_of_a_start():
-    usual, alone, among, forever = (visit_plan(start_s=start) for start in (0.0, 1.5, 1.5 / 17, 60.0))
+    usual, alone, among, forever = (visit_plan(start_s=start) for start in (0.0, 1.5 * VISIT_S, VISIT_S / 11, 60.0))
     assert (usual.budget_s, usual.side_s) == (VISIT_S, SIDE_S) == (among.budget_s, among.side_s)
     assert (alone.budget_s, alone.side_s) == (1.5 * VISIT_S, 1.5 * SIDE_S)
     assert (forever.budget_s, forever.side_s) == (LONGEST * VISIT_S, LONGEST * SIDE_S)
