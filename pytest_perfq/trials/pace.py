@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pytest_perfq import stopwatch
 from pytest_perfq.core import stats
 
-# A visit's share of time where calls are slow, both sides together: more than the visits took that the published error rates were
-# recorded with. And of one side where they are fast.
+# A visit's share of time where calls are slow, both sides together, which is more than the visits took that the published error
+# rates are of; and of one side where they are fast.
 VISIT_S, SIDE_S = 0.9, 0.25
 # So many times that at most, where few cases share a start of workers: what is timed may take as long as starting did.
 LONGEST = 2.0
