@@ -163,7 +163,7 @@ def perfq(request: pytest.FixtureRequest) -> Generator[Callable[..., Any], None,
     gate = _gate(request.config, controller)
     judged: list[Any] = []
 
-    def judge(case: Any) -> Any:
+    def judge(case: Any = None) -> Any:
         __tracebackhide__ = True  # a skip is reported where the test calls perfq, not here
         judged.append(case)
         sweep = sweep_of(request.node)

@@ -113,4 +113,10 @@ def Static(*operators: str, **options: Any) -> Quantization:
 
 
 def _tuples(options: dict[str, Any]) -> dict[str, Any]:
+    for name, instead in (
+        ("operators", 'name them first, as in Dynamic("MatMul")'),
+        ("approach", "it is the name of the call"),
+    ):
+        if name in options:
+            raise UsageError(f"Dynamic and Static take no {name}=, here {options[name]!r}; {instead}")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

@@ -227,3 +227,13 @@ def test_patterns_take_brackets_literally():
     assert not matches({"quantization": "int8-dynamic[A]"}, axes)
     assert matches({"backend": "ort"}, axes) and not matches({"backend": "or"}, axes)
     assert not matches({"seq_len": 32}, axes) and matches({"seq_len": None}, axes)
+
+
+@pytest.mark.parametrize("make", [Dynamic, Static])
+def test_operators_by_name_are_told_where_they_go(make):
+    with pytest.raises(
+        UsageError, match=r'take no operators=, here \[\'MatMul\'\]; name them first, as in Dynamic\("MatMul"\)'
+    ):
+        make(operators=["MatMul"])
+    with pytest.raises(UsageError, match="take no approach=, here 'static'; it is the name of the call"):
+        make("MatMul", approach="static")

@@ -158,8 +158,9 @@ def test_a_test_that_measures_nothing_is_no_pass(house):
     one_sentence(house.run("-k", "bare"), "test_bare stands under a Sweep and takes no `case`; add the argument", code=2)
 
 
-def test_perfq_of_something_else(house):
-    house.suite("latency=False", extra="def test_plain(perfq):\n    perfq(None)\n")
+@pytest.mark.parametrize("given", ["None", ""])
+def test_perfq_of_something_else(house, given):
+    house.suite("latency=False", extra=f"def test_plain(perfq):\n    perfq({given})\n")
     one_sentence(house.run("-k", "plain"), "perfq() was given None; give it the `case` of a test under a Sweep", code=1)
 
 
