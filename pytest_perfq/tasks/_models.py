@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from optimum.exporters.tasks import TasksManager
 from optimum.utils.normalized_config import NormalizedConfigManager, NormalizedTextConfig
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 from transformers.utils import logging
 
@@ -132,7 +133,8 @@ def load(source: str, path: Path, task: str, outputs: tuple[str, ...], pickle: b
 
 
 def weights(wanted: Any, source: str, path: Path, pickle: bool, **options: Any) -> tuple[Any, list[str]]:
-    """The module, and the names of weights that the folder lacks. Raises UsageError for pickle files not allowed."""
+    """The module, and the names of weights that the folder lacks. Raises UsageError for torn files, and for pickle files that are
+    not allowed."""
     if not pickle and not any(path.glob("*.safetensors")):
         none = "none" if _hub.commit_of(path) is None else "not fetched"
         held = ", ".join(sorted(one.name for one in path.glob("*.bin"))) or none
@@ -140,6 +142,14 @@ def weights(wanted: Any, source: str, path: Path, pickle: bool, **options: Any) 
             f"model {source!r} has no safetensors weights (pickle files: {held}); "
             "loading pickle files runs code, so convert them with save_pretrained, or allow them with --perf-allow-pickle"
         )
+    for file in sorted(path.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass  # its header is held against its length
+        except SafetensorError as error:
+            raise UsageError(
+                f"model {source!r} has weights that cannot be read, {file}: {error}; copy or save them again"
+            ) from error
     module, info = wanted.from_pretrained(
         path, output_loading_info=True, use_safetensors=None if pickle else True, attn_implementation="eager",
         dtype=torch.float32, local_files_only=True, **options,

@@ -98,6 +98,16 @@ def test_a_head_without_its_weights(sentiment, resources, tmp_path):
         load("text-classification", folder, resources)
 
 
+def test_torn_weights_are_one_sentence(sentiment, resources, tmp_path):
+    folder = shutil.copytree(sentiment[0], tmp_path / "torn")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:100_000])
+    with pytest.raises(
+        UsageError, match=r"torn' has weights that cannot be read, .*model\.safetensors: .*; copy or save them again$"
+    ):
+        load("text-classification", folder, resources)
+
+
 def test_pickle_files_load_only_when_allowed(sentiment, resources, tmp_path):
     folder = shutil.copytree(sentiment[0], tmp_path / "pickled")
     torch.save(sentiment[1].module.state_dict(), folder / "pytorch_model.bin")
