@@ -133,8 +133,8 @@ def load(source: str, path: Path, task: str, outputs: tuple[str, ...], pickle: b
 
 
 def weights(wanted: Any, source: str, path: Path, pickle: bool, **options: Any) -> tuple[Any, list[str]]:
-    """The module, and the names of weights that the folder lacks. Raises UsageError for torn files, and for pickle files that are
-    not allowed."""
+    """The module, and the names of weights that the folder lacks. Raises UsageError for torn files, and for pickle files not
+    allowed."""
     if not pickle and not any(path.glob("*.safetensors")):
         none = "none" if _hub.commit_of(path) is None else "not fetched"
         held = ", ".join(sorted(one.name for one in path.glob("*.bin"))) or none
