@@ -104,19 +104,23 @@ class Quantization:
 
 def Dynamic(*operators: str, **options: Any) -> Quantization:
     """Dynamic quantization of these ONNX operator types: `Dynamic("MatMul", "Add")`."""
-    return Quantization(approach="dynamic", operators=operators, **_tuples(options))
+    return Quantization(approach="dynamic", operators=operators, **_checked(options))
 
 
 def Static(*operators: str, **options: Any) -> Quantization:
     """Static quantization of these ONNX operator types: `Static("MatMul", exclude=["layernorm"])`."""
-    return Quantization(**_tuples(options), approach="static", operators=operators)
+    return Quantization(**_checked(options), approach="static", operators=operators)
 
 
-def _tuples(options: dict[str, Any]) -> dict[str, Any]:
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
     for name, instead in (
         ("operators", 'name them first, as in Dynamic("MatMul")'),
         ("approach", "it is the name of the call"),
     ):
         if name in options:
             raise UsageError(f"Dynamic and Static take no {name}=, here {options[name]!r}; {instead}")
+    return _tuples(options)
+
+
+def _tuples(options: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
