@@ -99,9 +99,9 @@ def _others(found: dict[str, Any]) -> str:
 
 
 def _bf16(found: dict[str, Any]) -> str:
-    if isas.BF16 in found["isas"]:
+    if set(isas.BF16) & set(found["isas"]):
         return "bf16"
-    left_out = isas.BF16 in found["left_out"]
+    left_out = set(isas.BF16) & set(found["left_out"])
     return f"no bf16, which {isas.CHOICE} leaves out" if left_out else "no bf16, which takes avx512_bf16"
 
 

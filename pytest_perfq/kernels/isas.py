@@ -32,7 +32,10 @@ _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
 _AVX2_NEEDS = frozenset({"avx2", "fma"})
 _AVX512_NEEDS = _AVX2_NEEDS | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-BF16 = "avx512bf16"  # the set that multiplies bfloat16
+_BF16 = (*_AVX512, "-mavx512vnni", "-mavx512bf16")
+_BF16_NEEDS = _AVX512_NEEDS | {"avx512_vnni", "avx512_bf16"}
+AVX512BF16, AMX = "avx512bf16", "amx"
+BF16 = (AVX512BF16, AMX)  # the sets that multiply bfloat16
 PORTABLE: Mapping[str, Isa] = {"portable": Isa((), frozenset())}
 # The better of two later. A new one is a line here, and one in cpu/processor.h for each unit that is not there yet.
 X86: Mapping[str, Isa] = {
@@ -40,7 +43,8 @@ X86: Mapping[str, Isa] = {
     "avx2": Isa(_AVX2, _AVX2_NEEDS),
     "avxvnni": Isa((*_AVX2, "-mavxvnni"), _AVX2_NEEDS | {"avx_vnni"}),
     "avx512vnni": Isa((*_AVX512, "-mavx512vnni"), _AVX512_NEEDS | {"avx512_vnni"}),
-    BF16: Isa((*_AVX512, "-mavx512vnni", "-mavx512bf16"), _AVX512_NEEDS | {"avx512_vnni", "avx512_bf16"}),
+    AVX512BF16: Isa(_BF16, _BF16_NEEDS),
+    AMX: Isa((*_BF16, "-mamx-tile", "-mamx-int8", "-mamx-bf16"), _BF16_NEEDS | {"amx_tile", "amx_int8", "amx_bf16"}),
 }
 
 

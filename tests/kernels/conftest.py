@@ -29,7 +29,7 @@ def isa(request, kernels):
 
 
 @pytest.fixture(
-    scope="session", params=[played_bf16.NAME, *(name for name in isas.runnable(isas.cpu_flags()) if name == isas.BF16)]
+    scope="session", params=[played_bf16.NAME, *(name for name in isas.runnable(isas.cpu_flags()) if name in isas.BF16)]
 )
 def bf16_isa(request, kernels):
     """A set that multiplies bfloat16: the played one and, where the processor has one, its own."""

@@ -8,6 +8,10 @@
 
 #ifdef __x86_64__
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 #define PERFQ_DECLARE(isa) \
@@ -28,6 +32,19 @@ namespace {
 const Kernels* const kSets[] = {PERFQ_SETS(PERFQ_ADDRESS)};
 const Kernels* guest = nullptr;
 
+#ifdef __x86_64__
+// Whether the system lets this process use tiles, which it does not before it is asked: for all threads, and only once. Linux,
+// Documentation/arch/x86/xstate.rst.
+bool may_use_tiles() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 uint32_t units() {
 #ifdef __x86_64__
   Leaves leaves{};
@@ -36,11 +53,12 @@ uint32_t units() {
   if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) leaves.ecx1 = ecx;
   if (leaves.ecx1 & kKeepsWide) asm("xgetbv" : "=a"(leaves.xcr0), "=d"(edx) : "c"(0));
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
-    leaves.ebx7 = ebx, leaves.ecx7 = ecx;
+    leaves.ebx7 = ebx, leaves.ecx7 = ecx, leaves.edx7 = edx;
     const bool more = eax >= 1;
     if (more && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) leaves.eax7_1 = eax;
   }
-  return units_of(leaves);
+  const uint32_t found = units_of(leaves);
+  return (found & kAmx) && !may_use_tiles() ? found & ~kAmx : found;
 #else
   return 0;
 #endif

@@ -15,7 +15,11 @@ enum Unit : uint32_t {
   kAvx512Vl = 64,
   kAvx512Vnni = 128,
   kAvx512Bf16 = 256,
+  kAmxTile = 512,
+  kAmxInt8 = 1024,
+  kAmxBf16 = 2048,
 };
+constexpr uint32_t kAmx = kAmxTile | kAmxInt8 | kAmxBf16;
 
 // What the code of this file may use.
 constexpr uint32_t kCompiledFor = 0
@@ -46,17 +50,26 @@ constexpr uint32_t kCompiledFor = 0
 #ifdef __AVX512BF16__
                                   | kAvx512Bf16
 #endif
+#ifdef __AMX_TILE__
+                                  | kAmxTile
+#endif
+#ifdef __AMX_INT8__
+                                  | kAmxInt8
+#endif
+#ifdef __AMX_BF16__
+                                  | kAmxBf16
+#endif
     ;
 
 // What cpuid and xgetbv say, registers of leaves that are not there being zero. Intel's manual, volume 2, CPUID.
 struct Leaves {
-  uint32_t ecx1, ebx7, ecx7, eax7_1;  // leaf 1; leaf 7, subleaf 0; leaf 7, subleaf 1
-  uint32_t xcr0;                      // which registers the system keeps; 0 without xgetbv
+  uint32_t ecx1, ebx7, ecx7, edx7, eax7_1;  // leaf 1; leaf 7, subleaf 0; leaf 7, subleaf 1
+  uint32_t xcr0;                            // which registers the system keeps; 0 without xgetbv
 };
 
 // Units whose registers the system keeps as well: without its help a wide register is lost at the next switch of threads.
 constexpr uint32_t units_of(const Leaves& leaves) {
-  constexpr uint32_t kYmm = 0x6, kZmm = 0xE6;
+  constexpr uint32_t kYmm = 0x6, kZmm = 0xE6, kTmm = 0x600E6;
   const struct {
     Unit unit;
     uint32_t place, bit, state;
@@ -64,6 +77,7 @@ constexpr uint32_t units_of(const Leaves& leaves) {
       {kAvx2, leaves.ebx7, 5, kYmm},       {kFma, leaves.ecx1, 12, kYmm},       {kAvxVnni, leaves.eax7_1, 4, kYmm},
       {kAvx512F, leaves.ebx7, 16, kZmm},   {kAvx512Bw, leaves.ebx7, 30, kZmm},  {kAvx512Dq, leaves.ebx7, 17, kZmm},
       {kAvx512Vl, leaves.ebx7, 31, kZmm},  {kAvx512Vnni, leaves.ecx7, 11, kZmm}, {kAvx512Bf16, leaves.eax7_1, 5, kZmm},
+      {kAmxTile, leaves.edx7, 24, kTmm},   {kAmxInt8, leaves.edx7, 25, kTmm},   {kAmxBf16, leaves.edx7, 22, kTmm},
   };
   uint32_t found = 0;
   for (const auto& one : units) {

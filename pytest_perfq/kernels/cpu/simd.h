@@ -27,6 +27,33 @@ inline void store(int32_t* to, Ints value) { *reinterpret_cast<IntsAnywhere*>(to
 inline Vec all(float value) { return Vec{value, value, value, value, value, value, value, value}; }
 inline Ints all(int32_t value) { return Ints{value, value, value, value, value, value, value, value}; }
 
+// As wide as the registers: 64 bytes where this file is compiled for them (or they are played), else the eight floats.
+#if defined(__AVX512F__) || PERFQ_PLAYED_VNNI == 64
+#define PERFQ_WIDE
+typedef float Wide __attribute__((vector_size(64)));
+typedef int32_t WideInts __attribute__((vector_size(64)));
+#else
+using Wide = Vec;
+using WideInts = Ints;
+#endif
+typedef float WideAnywhere __attribute__((vector_size(sizeof(Wide)), aligned(4), may_alias));
+typedef int32_t WideIntsAnywhere __attribute__((vector_size(sizeof(Wide)), aligned(4), may_alias));
+constexpr int kWideLanes = sizeof(Wide) / sizeof(float);
+
+inline Wide load_wide(const float* from) { return *reinterpret_cast<const WideAnywhere*>(from); }
+inline WideInts load_wide(const int32_t* from) { return *reinterpret_cast<const WideIntsAnywhere*>(from); }
+inline void store_wide(float* to, Wide value) { *reinterpret_cast<WideAnywhere*>(to) = value; }
+inline void store_wide(int32_t* to, WideInts value) { *reinterpret_cast<WideIntsAnywhere*>(to) = value; }
+// The same number in every lane. `Wide{} + value` would add a zero to it, and lose the sign of -0.
+inline Wide wide(float value) {
+#ifdef PERFQ_WIDE
+  return Wide{value, value, value, value, value, value, value, value, value, value, value, value, value, value, value, value};
+#else
+  return all(value);
+#endif
+}
+inline WideInts wide(int32_t value) { return WideInts{} + value; }
+
 // The first `count` of eight; the rest reads as zero and is not written.
 inline Vec load_some(const float* from, int count) {
   float lanes[kLanes] = {};

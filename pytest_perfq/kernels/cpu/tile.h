@@ -8,24 +8,17 @@ namespace perfq {
 namespace PERFQ_ISA {
 
 constexpr int kTileColumns = 16;  // of a panel
-#if defined(__AVX512F__) || PERFQ_PLAYED_VNNI == 64
+#ifdef PERFQ_WIDE
 // 12 rows of two panels are 24 sums, and with 2 columns of b and a broadcast 27 of 32 registers: 14 loads for 24 multiply-adds.
 // One panel alone is 13 loads for 12.
-typedef float Column __attribute__((vector_size(64)));
 constexpr int kTileRows = 12, kTilePanels = 2;
 constexpr int kPackedStep = 16;  // floats from one depth to the next of packed rows
-inline Column every(float v) { return Column{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
 #else
-using Column = Vec;  // 6 x 2 sums, 2 columns of b and a broadcast fill 15 of 16 registers
+// 6 x 2 sums, 2 columns of b and a broadcast fill 15 of 16 registers.
 constexpr int kTileRows = 6, kTilePanels = 1;
 constexpr int kPackedStep = 8;
-inline Column every(float v) { return all(v); }
 #endif
-typedef float ColumnAnywhere __attribute__((vector_size(sizeof(Column)), aligned(4), may_alias));
-constexpr int kColumn = sizeof(Column) / sizeof(float), kColumns = kTileColumns / kColumn;  // vectors of a panel
-
-inline Column load_column(const float* from) { return *reinterpret_cast<const ColumnAnywhere*>(from); }
-inline void store_column(float* to, Column value) { *reinterpret_cast<ColumnAnywhere*>(to) = value; }
+constexpr int kColumns = kTileColumns / kWideLanes;  // vectors of a panel
 
 // c[r][column] = start + sum over k of a(r, k) b[k][column], for 16 columns a panel.
 //
@@ -35,24 +28,24 @@ template <int R, int kPanels, bool kPacked, bool kAccumulate>
 inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth, const float* bias, float* c,
                  int64_t c_stride) {
   constexpr int kAcross = kPanels * kColumns;
-  Column sums[R][kAcross];
+  Wide sums[R][kAcross];
   PERFQ_UNROLL
   for (int r = 0; r < R; ++r) {
     PERFQ_UNROLL
     for (int v = 0; v < kAcross; ++v) {
-      sums[r][v] = kAccumulate ? load_column(c + r * c_stride + v * kColumn)
-                   : bias      ? load_column(bias + v * kColumn)
-                               : Column{};
+      sums[r][v] = kAccumulate ? load_wide(c + r * c_stride + v * kWideLanes)
+                   : bias      ? load_wide(bias + v * kWideLanes)
+                               : Wide{};
     }
   }
 #pragma GCC unroll 2
   for (int64_t k = 0; k < depth; ++k) {
-    Column by[kAcross];
+    Wide by[kAcross];
     PERFQ_UNROLL
-    for (int v = 0; v < kAcross; ++v) by[v] = load_column(b + v / kColumns * next + k * kTileColumns + v % kColumns * kColumn);
+    for (int v = 0; v < kAcross; ++v) by[v] = load_wide(b + v / kColumns * next + k * kTileColumns + v % kColumns * kWideLanes);
     PERFQ_UNROLL
     for (int r = 0; r < R; ++r) {
-      const Column x = every(kPacked ? a[k * kPackedStep + r] : a[r * a_stride + k]);
+      const Wide x = wide(kPacked ? a[k * kPackedStep + r] : a[r * a_stride + k]);
       PERFQ_UNROLL
       for (int v = 0; v < kAcross; ++v) sums[r][v] += x * by[v];
     }
@@ -60,7 +53,7 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next,
   PERFQ_UNROLL
   for (int r = 0; r < R; ++r) {
     PERFQ_UNROLL
-    for (int v = 0; v < kAcross; ++v) store_column(c + r * c_stride + v * kColumn, sums[r][v]);
+    for (int v = 0; v < kAcross; ++v) store_wide(c + r * c_stride + v * kWideLanes, sums[r][v]);
   }
 }
 

@@ -16,6 +16,7 @@ extern "C" __attribute__((visibility("default"))) const Kernels* perfq_played(co
   played = *other;
   played.isa = TEXT(PERFQ_ISA);
   played.linear_int8 = linear_int8;
+  played.linear_bf16 = linear_bf16;  // none, whatever this processor has
 #if PERFQ_PLAYED_VNNI == 64
   played.linear = linear;
   played.attention = attention;
