@@ -54,6 +54,18 @@ inline Wide wide(float value) {
 }
 inline WideInts wide(int32_t value) { return WideInts{} + value; }
 
+// For what is written once for both: the same number in every lane of a V, which is Vec or Wide, and its lanes as integers.
+template <class V>
+inline V every(float value) {
+  if constexpr (sizeof(V) == sizeof(Wide)) {
+    return wide(value);
+  } else {
+    return all(value);
+  }
+}
+template <class V>
+using IntsOf = decltype(V{} < V{});
+
 // The first `count` of eight; the rest reads as zero and is not written.
 inline Vec load_some(const float* from, int count) {
   float lanes[kLanes] = {};
@@ -122,7 +134,26 @@ inline Vec minimum(Vec a, Vec b) {
 #endif
 }
 
-// Of all eight. highest and lowest may pass over a NaN; who needs to know looks for it elsewhere.
+#ifdef PERFQ_WIDE
+inline Vec first_half(Wide v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); }
+inline Vec second_half(Wide v) { return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15); }
+inline Wide maximum(Wide a, Wide b) {
+#ifdef __AVX512F__
+  return (Wide)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+inline Wide minimum(Wide a, Wide b) {
+#ifdef __AVX512F__
+  return (Wide)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+#endif
+
+// Of all lanes. highest and lowest may pass over a NaN; who needs to know looks for it elsewhere.
 #ifdef __AVX2__
 inline float sum(Vec v) {
   const __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
@@ -142,29 +173,40 @@ inline float highest(Vec v) {
   return best;
 }
 #endif
-inline float lowest(Vec v) { return -highest(-v); }
+#ifdef PERFQ_WIDE  // the eight sums of two halves first: what two sums of eight floats each come to
+inline float sum(Wide v) { return sum(first_half(v) + second_half(v)); }
+inline float highest(Wide v) { return highest(maximum(first_half(v), second_half(v))); }
+#endif
+template <class V>
+inline float lowest(V v) {
+  return -highest(-v);
+}
 
 inline Vec floats(Ints v) { return __builtin_convertvector(v, Vec); }
+#ifdef PERFQ_WIDE
+inline Wide floats(WideInts v) { return __builtin_convertvector(v, Wide); }
+#endif
 // Nearest integer, ties to even, of |v| < 2^22: adding 1.5 * 2^23 leaves it in the low bits of the mantissa.
-inline Ints nearest(Vec v) {
-  const Vec shift = all(12582912.0f);
-  return (Ints)(v + shift) - all(int32_t{0x4B400000});
+template <class V>
+inline IntsOf<V> nearest(V v) {
+  return (IntsOf<V>)(v + every<V>(12582912.0f)) - int32_t{0x4B400000};
 }
 
 // 2^x for x <= 0, relative error under 2e-7; under 2^-126 it gives 2^-126, which no softmax can tell from zero.
-inline Vec exp2_negative(Vec x) {
-  const Vec shift = all(12582912.0f);
-  x = maximum(all(-126.0f), x);
-  const Vec moved = x + shift;
-  const Vec f = x - (moved - shift);  // in [-0.5, 0.5]
+template <class V>
+inline V exp2_negative(V x) {
+  const V shift = every<V>(12582912.0f);
+  x = maximum(every<V>(-126.0f), x);
+  const V moved = x + shift;
+  const V f = x - (moved - shift);  // in [-0.5, 0.5]
   // Minimax of 2^f in relative error, 6.9e-8, degree 5.
-  Vec p = all(1.33527250e-3f);
-  p = p * f + all(9.67188633e-3f);
-  p = p * f + all(5.55044897e-2f);
-  p = p * f + all(2.40222299e-1f);
-  p = p * f + all(6.93147219e-1f);
-  p = p * f + all(1.0f);
-  return (Vec)((Ints)p + ((Ints)moved << 23));
+  V p = every<V>(1.33527250e-3f);
+  p = p * f + every<V>(9.67188633e-3f);
+  p = p * f + every<V>(5.55044897e-2f);
+  p = p * f + every<V>(2.40222299e-1f);
+  p = p * f + every<V>(6.93147219e-1f);
+  p = p * f + every<V>(1.0f);
+  return (V)((IntsOf<V>)p + ((IntsOf<V>)moved << 23));
 }
 
 }  // namespace PERFQ_ISA
