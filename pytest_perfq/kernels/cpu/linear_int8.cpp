@@ -3,10 +3,13 @@
 // First every row of x is quantized into tiles of a few rows; then tiles of a few rows by 16 or 32 outputs are summed, a run of
 // the depth at a time so that the weights of the run stay in L1 while all rows of a block pass by.
 
-#include "activation.h"
+#include "amx.h"
+
+#ifndef PERFQ_AMX  // linear_int8_amx.cpp is for those
+
 #include "launchers.h"
+#include "outputs_int8.h"
 #include "parallel.h"
-#include "quantizing.h"
 #include "tiles.h"
 #include "vnni.h"
 #ifdef PERFQ_VNNI
@@ -28,70 +31,6 @@ template <class T>
 void copy_byte_row(const uint8_t* x, int64_t size, T* to, int64_t step) {
   for (int64_t k = 0; k < size; k += kGathered, to += step) {
     for (int64_t i = 0; i < kGathered; ++i) to[i] = k + i < size ? x[k + i] : T{0};
-  }
-}
-
-// What is added and multiplied for the columns of a panel: the call's own where they are all there, else a copy, zero beyond
-// the last.
-template <int kColumns>
-struct Columns {
-  const float *scale, *bias;
-  const int32_t* weight_sum;
-  float kept_scale[kColumns], kept_bias[kColumns];
-  int32_t kept_sum[kColumns];
-
-  Columns(const LinearInt8& call, int64_t first)
-      : scale(call.weight_scale + first), bias(call.bias ? call.bias + first : nullptr), weight_sum(call.weight_sum + first) {
-    const bool whole = first + kColumns <= call.out;
-    const int64_t width = smaller(int64_t{kColumns}, call.out - first);
-    if (!whole) {
-      scale = copied(scale, width, kept_scale);
-      weight_sum = copied(weight_sum, width, kept_sum);
-    }
-    if (!whole || !call.bias) bias = copied(bias, call.bias ? width : 0, kept_bias);
-  }
-
-  template <class T>
-  static const T* copied(const T* from, int64_t width, T (&to)[kColumns]) {
-    for (int64_t j = 0; j < kColumns; ++j) to[j] = j < width ? from[j] : T{0};
-    return to;
-  }
-};
-
-// How the sums of a row leave: offset and scale of the row and of each column, activation, float or uint8.
-template <int kColumns>
-inline void finish(const LinearInt8& call, const int32_t* sums, const RowScale& as, const Columns<kColumns>& by,
-                   int64_t at, int64_t width, const Quantized& out_as) {
-  constexpr int kVectors = kColumns / kLanes;
-  Vec value[kVectors];
-  PERFQ_UNROLL
-  for (int v = 0; v < kVectors; ++v) {
-    const Ints exact = load(sums + v * kLanes) - load(by.weight_sum + v * kLanes) * all(as.zero);
-    value[v] = floats(exact) * (load(by.scale + v * kLanes) * all(as.scale)) + load(by.bias + v * kLanes);
-  }
-  if (call.activation != Activation::kNone) activate<true>(call.activation, value);
-  if (call.y && width >= kColumns) {
-    PERFQ_UNROLL
-    for (int v = 0; v < kVectors; ++v) store(call.y + at + v * kLanes, value[v]);
-    return;
-  }
-  float row[kColumns];
-  for (int v = 0; v < kVectors; ++v) store(row + v * kLanes, value[v]);
-  width = smaller(width, int64_t{kColumns});
-  if (call.y) {
-    memcpy(call.y + at, row, sizeof(float) * width);
-  } else {
-    quantize_row(row, width, out_as, call.y8 + at);
-  }
-}
-
-// Asks for the cache lines that a tile will be written to, so that they arrive while it is summed: an output that does
-// not fit L2 would else wait at every tile.
-inline void expect(const LinearInt8& call, int64_t row, int rows, int64_t column) {
-  if (!call.y) return;
-  for (int r = 0; r < rows; ++r) {
-    const float* to = call.y + (row + r) * call.out + column;
-    for (int64_t line = 0; line < kInt8Panel; line += 16) __builtin_prefetch(to + line, 1);
   }
 }
 
@@ -127,12 +66,7 @@ struct Packed {
         continue;
       }
       const float* x = call.x + row * call.in;
-      scales[row] = row_scale(x, call.in, Shape<kBits>::kLevels);
-      if (call.input_scale) {
-        // Of the row's own scale only its NaN is wanted, where the row is not finite.
-        const float poison = scales[row].scale - scales[row].scale;
-        scales[row] = {*call.input_scale + poison, *call.input_zero};
-      }
+      scales[row] = scale_of(call, x, Shape<kBits>::kLevels);
       quantize_spread(x, call.in, scales[row], Shape<kBits>::kLevels, to, step);
     }
   }
@@ -168,7 +102,7 @@ void multiply(const LinearInt8& call, const Packed<kBits>& x, const Unit& unit, 
       tile_rows<kBits>(rows, x.elements + begin * x.depth + k * rows, w, next_panel, depth, k > 0, next, sums);
       for (int r = 0; ends && r < rows; ++r) {
         const int64_t row = begin + r;
-        finish(call, sums + r * kColumns, x.scales[row], by, row * call.out + column, call.out - column, out_as);
+        finish<kColumns, 1>(call, sums + r * kColumns, x.scales + row, by, row * call.out + column, call.out - column, out_as);
       }
     }
   }
@@ -186,7 +120,7 @@ void run(const LinearInt8& call, const Workers& workers) {
   const int64_t wanted = (x.tiles * tile_bytes + kBlockBytes - 1) / kBlockBytes;
   const int64_t block_tiles = (x.tiles + wanted - 1) / wanted;
   const int64_t blocks = (x.tiles + block_tiles - 1) / block_tiles;  // fewer where rounding would leave some empty
-  const Quantized out_as = call.y8 ? Quantized{*call.output_scale, *call.output_zero, Shape<kBits>::kLevels} : Quantized{};
+  const Quantized out_as = output_as(call, Shape<kBits>::kLevels);
   const int64_t runs = (x.depth + kRunDepth - 1) / kRunDepth;
   const int64_t run_depth = round_up((x.depth + runs - 1) / runs, int8_depth(kBits));
   parallel(workers, blocks * panels, 1, [&](int64_t begin, int64_t end) {
@@ -212,3 +146,5 @@ void linear_int8(const LinearInt8& call, const Workers& workers) {
 
 }  // namespace PERFQ_ISA
 }  // namespace perfq
+
+#endif
