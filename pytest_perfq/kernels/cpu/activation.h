@@ -64,28 +64,37 @@ inline V tanh_of(V x) {
   return x;
 }
 
+template <Activation kActivation, bool kForInt8, class V, int N>
+inline void activate(V (&x)[N]) {
+  if constexpr (kActivation == Activation::kGelu && kForInt8) {
+    gelu_for_int8(x);
+  } else if constexpr (kActivation == Activation::kGelu) {
+    gelu(x);
+  } else {
+    PERFQ_UNROLL
+    for (int i = 0; i < N; ++i) {
+      if constexpr (kActivation == Activation::kGeluTanh) x[i] = gelu_tanh(x[i]);
+      if constexpr (kActivation == Activation::kRelu) x[i] = maximum(every<V>(0.0f), x[i]);
+      if constexpr (kActivation == Activation::kTanh) x[i] = tanh_of(x[i]);
+    }
+  }
+}
+
+// body<activation>(): who goes through many vectors chooses once, before. Chosen for each few, they go to the stack and back.
+template <class Body>
+inline void for_activation(Activation activation, const Body& body) {
+  switch (activation) {
+    case Activation::kNone: return body.template operator()<Activation::kNone>();
+    case Activation::kRelu: return body.template operator()<Activation::kRelu>();
+    case Activation::kTanh: return body.template operator()<Activation::kTanh>();
+    case Activation::kGelu: return body.template operator()<Activation::kGelu>();
+    case Activation::kGeluTanh: return body.template operator()<Activation::kGeluTanh>();
+  }
+}
+
 template <bool kForInt8, class V, int N>
 inline void activate(Activation activation, V (&x)[N]) {
-  switch (activation) {
-    case Activation::kGelu:
-      if constexpr (kForInt8) {
-        gelu_for_int8(x);
-      } else {
-        gelu(x);
-      }
-      return;
-    case Activation::kGeluTanh:
-      for (V& one : x) one = gelu_tanh(one);
-      return;
-    case Activation::kRelu:
-      for (V& one : x) one = maximum(every<V>(0.0f), one);
-      return;
-    case Activation::kTanh:
-      for (V& one : x) one = tanh_of(one);
-      return;
-    case Activation::kNone:
-      return;
-  }
+  for_activation(activation, [&]<Activation kActivation>() { activate<kActivation, kForInt8>(x); });
 }
 
 }  // namespace PERFQ_ISA
