@@ -4,9 +4,8 @@
 // time see the keys a chunk at a time, with a running maximum and sum (online softmax), so scores stay in L1 and a row of
 // any length needs the same few kilobytes.
 
+#include "attention.h"
 #include "launchers.h"
-#include "parallel.h"
-#include "quantizing.h"
 #include "tile.h"
 
 namespace perfq {
@@ -20,14 +19,6 @@ constexpr int kScoreRows = 6;
 constexpr int64_t kChunk = 384;
 // The step between rows of scores is not a multiple of 4 KiB, so that rows do not evict each other.
 constexpr int64_t kScoreStep = kChunk + 16;
-// Queries of one unit of work: enough to pay for packing keys and values again, few enough to share a long row out.
-constexpr int64_t kUnit = 192;
-constexpr float kLog2E = 1.44269504f;
-constexpr float kLowest = -3.0e38f;
-
-struct Head {  // one head of one sequence
-  int64_t first, length, head;
-};
 
 struct Buffers {
   float *keys, *values, *scores, *out, *rows;
@@ -35,10 +26,9 @@ struct Buffers {
 
 int64_t padded(int64_t count) { return round_up(count, kTileColumns); }
 
-Buffers buffers(int64_t length, int64_t size, bool bytes) {
-  const int64_t keys = padded(length) * size, values = length * padded(size);
-  const int64_t scores = kQueries * kScoreStep, out = kQueries * padded(size);
-  const int64_t rows = bytes ? 3 * length * size + kLanes : 0;
+Buffers buffers(const Attention& call, int64_t length) {
+  const int64_t keys = padded(length) * call.size, values = length * padded(call.size);
+  const int64_t scores = kQueries * kScoreStep, out = kQueries * padded(call.size), rows = rows_of(call, length);
   float* memory = static_cast<float*>(scratch(kScores, sizeof(float) * (keys + values + scores + out + rows + 64)));
   Buffers found;
   found.keys = memory;
@@ -47,25 +37,6 @@ Buffers buffers(int64_t length, int64_t size, bool bytes) {
   found.out = found.scores + scores;
   found.rows = found.out + out;
   return found;
-}
-
-// Where the queries, keys and values of a head lie: `stride` floats from token to token, `part` from one to the next.
-struct Source {
-  const float* at;
-  int64_t stride, part;
-};
-
-Source source(const Attention& call, const Head& head, const Buffers& buffer) {
-  const int64_t hidden = call.heads * call.size, stride = 3 * hidden;
-  const int64_t start = head.first * stride + head.head * call.size;
-  if (call.qkv) return {call.qkv + start, stride, hidden};
-  for (int64_t token = 0; token < head.length; ++token) {
-    for (int64_t part = 0; part < 3; ++part) {
-      dequantize_row(call.qkv8 + start + token * stride + part * hidden, call.size, call.in_as,
-                     buffer.rows + (token * 3 + part) * call.size);
-    }
-  }
-  return {buffer.rows, 3 * call.size, call.size};
 }
 
 // Panels [size][16] of keys times `factor` and [length][16] of values, both zero-padded.
@@ -161,87 +132,41 @@ void attend_block(const Attention& call, const Head& head, const Source& from, c
       }
     });
   }
-  for (int r = 0; r < rows; ++r) {
-    float* row = buffer.out + r * width;
-    const Vec share = all(1.0f / sums[r]);
-    const int64_t at = ((head.first + q + r) * call.heads + head.head) * call.size;
-    float* to = call.out ? call.out + at : row;
-    for (int64_t j = 0; j < call.size; j += kLanes) store(to + j, load(row + j) * share);
-    if (!call.out) quantize_row(row, call.size, call.out_as, call.out8 + at);
-  }
+  for (int r = 0; r < rows; ++r) finish_row(call, head, q + r, buffer.out + r * width, 1.0f / sums[r]);
 }
 
-// Asks for the queries, keys and values of tokens [first, last) of the next head. They lie 3 hidden sizes apart, a stride that
-// no hardware prefetcher follows, so they are fetched while this head is computed.
-void expect_next(const Attention& call, const Head& head, int64_t first, int64_t last) {
-  if (head.head + 1 == call.heads) return;
-  const int64_t width = call.qkv ? sizeof(float) : sizeof(uint8_t), hidden = call.heads * call.size;
-  const char* base = call.qkv ? reinterpret_cast<const char*>(call.qkv) : reinterpret_cast<const char*>(call.qkv8);
-  for (int64_t token = head.first + first; token < head.first + last; ++token) {
-    for (int64_t part = 0; part < 3; ++part) {
-      const char* at = base + ((token * 3 + part) * hidden + (head.head + 1) * call.size) * width;
-      for (int64_t byte = 0; byte < call.size * width; byte += 64) __builtin_prefetch(at + byte, 0, 2);
-    }
-  }
-}
+// A thread's part of a call.
+class Share {
+ public:
+  static constexpr int64_t kPacking = kQueries;
 
-// Queries [begin, end) of one head.
-void attend(const Attention& call, const Head& head, const Source& from, const Buffers& buffer, int64_t begin, int64_t end) {
-  const Tiles blocks(end - begin, kQueries);
-  for (int64_t b = 0; b < blocks.count; ++b) {
-    const int64_t q = begin + blocks.begin(b);
-    expect_next(call, head, q, q + blocks.size(b));
-    attend_block(call, head, from, buffer, q, blocks.size(b));
-  }
-}
+  explicit Share(const Attention& of) : call(of) {}
 
-// What part [begin, end) of `shares` equal shares of the work is: units of a head and up to kUnit queries, weighed by
-// their queries times keys plus the packing.
-void run_shares(const Attention& call, int64_t begin, int64_t end, int64_t shares, int64_t total) {
-  const int64_t from = total / shares * begin + smaller(begin, total % shares);
-  const int64_t to = total / shares * end + smaller(end, total % shares);
-  int64_t weight = 0;
-  for (int64_t s = 0; s < call.sequences && weight < to; ++s) {
-    const int64_t first = call.cu_seqlens[s], length = call.cu_seqlens[s + 1] - first;
-    if (length == 0) continue;
-    const int64_t whole = length * (length + kQueries);
-    if (weight + whole * call.heads <= from) {  // none of this sequence is ours
-      weight += whole * call.heads;
-      continue;
-    }
-    const Buffers buffer = buffers(length, call.size, call.qkv8 != nullptr);
-    for (int64_t h = 0; h < call.heads; ++h) {
-      const Head head{first, length, h};
-      Source source_of_head{};
-      bool packed = false;
-      for (int64_t q = 0; q < length; q += kUnit) {
-        const int64_t stop = smaller(length, q + kUnit);
-        const int64_t middle = weight + (stop - q) * (length + kQueries) / 2;
-        weight += (stop - q) * (length + kQueries);
-        if (middle < from || middle >= to) continue;  // a unit belongs to the share that its middle falls into
-        if (!packed) {
-          source_of_head = source(call, head, buffer);
-          pack_head(source_of_head, length, call.size, call.scale * kLog2E, buffer);
-          packed = true;
-        }
-        attend(call, head, source_of_head, buffer, q, stop);
-      }
+  void pack(const Head& head) {
+    buffer = buffers(call, head.length);
+    from = source(call, head, buffer.rows);
+    pack_head(from, head.length, call.size, call.scale * kLog2E, buffer);
+  }
+
+  // Queries [begin, end) of the head that was packed.
+  void attend(const Head& head, int64_t begin, int64_t end) const {
+    const Tiles blocks(end - begin, kQueries);
+    for (int64_t b = 0; b < blocks.count; ++b) {
+      const int64_t q = begin + blocks.begin(b);
+      expect_next(call, head, q, q + blocks.size(b));
+      attend_block(call, head, from, buffer, q, blocks.size(b));
     }
   }
-}
+
+ private:
+  const Attention& call;
+  Buffers buffer{};
+  Source from{};
+};
 
 }  // namespace
 
-void attention(const Attention& call, const Workers& workers) {
-  int64_t total = 0;
-  for (int64_t s = 0; s < call.sequences; ++s) {
-    const int64_t length = call.cu_seqlens[s + 1] - call.cu_seqlens[s];
-    total += length * (length + kQueries);
-  }
-  total *= call.heads;
-  const int64_t shares = workers.threads;
-  parallel(workers, shares, 1, [&](int64_t begin, int64_t end) { run_shares(call, begin, end, shares, total); });
-}
+void attention(const Attention& call, const Workers& workers) { run_all<Share>(call, workers); }
 
 }  // namespace PERFQ_ISA
 }  // namespace perfq
