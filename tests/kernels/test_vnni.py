@@ -17,6 +17,7 @@ import pytest
 import test_attention
 import test_encoder
 import test_layer
+import test_layernorm
 import test_linear
 import test_linear_int8
 import tolerance
@@ -29,7 +30,7 @@ from pytest_perfq.kernels.bits import BITS
 
 pytestmark = pytest.mark.skipif("avx2" not in isas.runnable(isas.cpu_flags()), reason="the sets are played on AVX2")
 ALL_BITS = sorted(BITS)
-ONLY_WIDE = (test_attention, test_encoder, test_layer, test_linear)
+ONLY_WIDE = (test_attention, test_encoder, test_layer, test_layernorm, test_linear)
 for _module in (test_linear_int8, *ONLY_WIDE):
     # Under the module's name as well: several have tests of one name, and the last would stand for all.
     globals().update(

@@ -76,25 +76,25 @@ void score(const float* queries, int64_t stride, int rows, const float* keys, in
 // number returned (in the first chunk, by nothing). A NaN among the scores is its own 2^NaN, whatever the maximum is.
 template <bool kFirst>
 float soften(float* scores, int64_t count, float& maximum_so_far, float& sum_so_far) {
-  Vec high = all(kFirst ? kLowest : maximum_so_far), more = all(kLowest);
+  Wide high[kColumns], total[kColumns] = {};
+  for (Wide& one : high) one = wide(kFirst ? kLowest : maximum_so_far);
   for (int64_t key = 0; key < padded(count); key += kTileColumns) {
-    high = maximum(high, load(scores + key));
-    more = maximum(more, load(scores + key + kLanes));
+    PERFQ_UNROLL
+    for (int v = 0; v < kColumns; ++v) high[v] = maximum(high[v], load_wide(scores + key + v * kWideLanes));
   }
-  const float top = highest(maximum(high, more));
-  Vec total = all(0.0f), other = all(0.0f);
+  const float top = highest(maximum(high[0], high[kColumns - 1]));
   for (int64_t key = 0; key < padded(count); key += kTileColumns) {
-    const Vec left = exp2_negative(load(scores + key) - all(top));
-    const Vec right = exp2_negative(load(scores + key + kLanes) - all(top));
-    store(scores + key, left);
-    store(scores + key + kLanes, right);
-    total += left;
-    other += right;
+    PERFQ_UNROLL
+    for (int v = 0; v < kColumns; ++v) {
+      const Wide power = exp2_negative(load_wide(scores + key + v * kWideLanes) - wide(top));
+      store_wide(scores + key + v * kWideLanes, power);
+      total[v] += power;
+    }
   }
   float rescale = 1.0f;
   if (!kFirst) rescale = exp2_negative(all(maximum_so_far - top))[0];
   maximum_so_far = top;
-  sum_so_far = (kFirst ? 0.0f : sum_so_far * rescale) + sum(total + other);
+  sum_so_far = (kFirst ? 0.0f : sum_so_far * rescale) + sum(kColumns == 2 ? total[0] + total[kColumns - 1] : total[0]);
   return rescale;
 }
 
@@ -116,7 +116,7 @@ void attend_block(const Attention& call, const Head& head, const Source& from, c
       }
       const float rescale = soften<false>(buffer.scores + r * kScoreStep, count, tops[r], sums[r]);
       float* out = buffer.out + r * width;
-      for (int64_t j = 0; j < width; j += kLanes) store(out + j, load(out + j) * all(rescale));
+      for (int64_t j = 0; j < width; j += kWideLanes) store_wide(out + j, load_wide(out + j) * wide(rescale));
     }
     const int64_t panel = kTileColumns * head.length;
     each_strip(width, [&]<int kPanels>(int64_t j) {

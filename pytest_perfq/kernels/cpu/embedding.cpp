@@ -12,7 +12,7 @@ constexpr int64_t kGrain = 16;
 
 void add_row(const float* from, int64_t size, float* to) {
   int64_t k = 0;
-  for (; k + kLanes <= size; k += kLanes) store(to + k, load(to + k) + load(from + k));
+  for (; k + kWideLanes <= size; k += kWideLanes) store_wide(to + k, load_wide(to + k) + load_wide(from + k));
   for (; k < size; ++k) to[k] += from[k];
 }
 

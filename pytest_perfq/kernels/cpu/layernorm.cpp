@@ -13,10 +13,10 @@ constexpr int64_t kGrain = 16;  // rows a thread takes at least; a row is about 
 
 void add(const float* x, const float* residual, const float* bias, int64_t size, float* to) {
   int64_t k = 0;
-  for (; k + kLanes <= size; k += kLanes) {
-    Vec v = load(x + k) + load(residual + k);
-    if (bias) v += load(bias + k);
-    store(to + k, v);
+  for (; k + kWideLanes <= size; k += kWideLanes) {
+    Wide v = load_wide(x + k) + load_wide(residual + k);
+    if (bias) v += load_wide(bias + k);
+    store_wide(to + k, v);
   }
   for (; k < size; ++k) to[k] = x[k] + residual[k] + (bias ? bias[k] : 0.0f);
 }

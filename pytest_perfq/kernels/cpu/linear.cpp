@@ -42,18 +42,25 @@ void pack_rows(const Linear& call, const Block& block, int64_t k, int64_t depth,
   }
 }
 
-template <int R>
-void activate_rows(Activation activation, float* c, int64_t stride) {
-  Vec x[2 * R];
-  for (int r = 0; r < R; ++r) x[2 * r] = load(c + r * stride), x[2 * r + 1] = load(c + r * stride + kLanes);
-  activate<false>(activation, x);
-  for (int r = 0; r < R; ++r) store(c + r * stride, x[2 * r]), store(c + r * stride + kLanes, x[2 * r + 1]);
+template <Activation kActivation, int R, int kAcross>
+void activate_rows(float* c, int64_t stride) {
+  Wide x[R * kAcross];
+  PERFQ_UNROLL
+  for (int i = 0; i < R * kAcross; ++i) x[i] = load_wide(c + i / kAcross * stride + i % kAcross * kWideLanes);
+  activate<kActivation, false>(x);
+  PERFQ_UNROLL
+  for (int i = 0; i < R * kAcross; ++i) store_wide(c + i / kAcross * stride + i % kAcross * kWideLanes, x[i]);
 }
 
-void finish(const Linear& call, int rows, float* c, int64_t stride) {
-  int r = 0;
-  for (; r + 2 <= rows; r += 2) activate_rows<2>(call.activation, c + r * stride, stride);
-  if (r < rows) activate_rows<1>(call.activation, c + r * stride, stride);
+// The rows of a tile, four vectors at a time.
+template <int kPanels>
+void finish(Activation activation, int rows, float* c, int64_t stride) {
+  constexpr int kAcross = kPanels * kColumns, kAtOnce = 4 / kAcross;
+  for_activation(activation, [&]<Activation kActivation>() {
+    int r = 0;
+    for (; r + kAtOnce <= rows; r += kAtOnce) activate_rows<kActivation, kAtOnce, kAcross>(c + r * stride, stride);
+    for (; r < rows; ++r) activate_rows<kActivation, 1, kAcross>(c + r * stride, stride);
+  });
 }
 
 // One strip against the packed rows. The last panel of an N that is no multiple of 16 goes by way of `edge` [rows][columns].
@@ -83,9 +90,7 @@ void strip(const Linear& call, const Block& block, int64_t number, const float* 
     } else {
       tile_rows<kPanels, true, true>(rows, packed, 0, weight, panel, depth, nullptr, to, stride);
     }
-    if (!last || call.activation == Activation::kNone) continue;
-    PERFQ_UNROLL
-    for (int p = 0; p < kPanels; ++p) finish(call, rows, to + p * kFloatPanel, stride);
+    if (last && call.activation != Activation::kNone) finish<kPanels>(call.activation, rows, to, stride);
   }
   if (last && !whole) {
     for (int64_t r = 0; r < block.rows; ++r) {

@@ -1,4 +1,4 @@
-// Floats to uint8 and back, eight at a time: q = round(x / scale) + zero, clamped to 0..levels.
+// Floats to uint8 and back, many at a time: q = round(x / scale) + zero, clamped to 0..levels.
 #pragma once
 
 #include "launch.h"
@@ -61,20 +61,20 @@ inline Ints load_bytes(const uint8_t* from) {
 // The range of a row widened to hold 0, in `levels` steps.
 inline RowScale row_scale(const float* x, int64_t size, int32_t levels) {
   constexpr int kWays = 4;  // so many chains hide the latency of an addition
-  Vec low[kWays], high[kWays], poison[kWays];
-  for (int i = 0; i < kWays; ++i) low[i] = high[i] = poison[i] = all(0.0f);
-  const auto see = [&](int way, Vec v) {
+  Wide low[kWays], high[kWays], poison[kWays];
+  for (int i = 0; i < kWays; ++i) low[i] = high[i] = poison[i] = wide(0.0f);
+  const auto see = [&](int way, Wide v) {
     low[way] = minimum(low[way], v);
     high[way] = maximum(high[way], v);
-    poison[way] += v * all(0.0f);  // NaN where v is not finite: the instructions for min and max forget it
+    poison[way] += v * wide(0.0f);  // NaN where v is not finite: the instructions for min and max forget it
   };
   int64_t k = 0;
-  for (; k + kWays * kLanes <= size; k += kWays * kLanes) {
+  for (; k + kWays * kWideLanes <= size; k += kWays * kWideLanes) {
     PERFQ_UNROLL
-    for (int way = 0; way < kWays; ++way) see(way, load(x + k + way * kLanes));
+    for (int way = 0; way < kWays; ++way) see(way, load_wide(x + k + way * kWideLanes));
   }
-  for (; k + kLanes <= size; k += kLanes) see(0, load(x + k));
-  if (k < size) see(1, load_some(x + k, static_cast<int>(size - k)));
+  for (; k + kWideLanes <= size; k += kWideLanes) see(0, load_wide(x + k));
+  if (k < size) see(1, load_some_wide(x + k, static_cast<int>(size - k)));
   const float least = lowest(minimum(minimum(low[0], low[1]), minimum(low[2], low[3])));
   const float range = highest(maximum(maximum(high[0], high[1]), maximum(high[2], high[3]))) - least;
   const float scale = range > 0.0f ? range / static_cast<float>(levels) : 1.0f;
@@ -98,11 +98,28 @@ inline __m256i quantized32(const float* x, __m256 inverse, __m256i zero, __m256i
 }
 #endif
 
+#ifdef __AVX512F__
+// 64 at a time, in the same way.
+inline __m512i quantized64(const float* x, float inverse, int32_t zero, int32_t levels) {
+  __m512i v[4];
+  PERFQ_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + i * kWideLanes), _mm512_set1_ps(inverse));
+    v[i] = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(1e6f), scaled));
+  }
+  const __m512i zeros = _mm512_set1_epi16(static_cast<int16_t>(zero));
+  const __m512i left = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zeros);
+  const __m512i right = _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zeros);
+  const __m512i bytes = _mm512_min_epu8(_mm512_packus_epi16(left, right), _mm512_set1_epi8(static_cast<char>(levels)));
+  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+}
+#endif
+
 inline void put(uint8_t* to, Ints v) { store_bytes(to, v); }
 inline void put(int16_t* to, Ints v) { store_words(to, v); }
 
-// A row of floats as groups of eight elements, one every `step`. Elements beyond the row may be anything: weights are zero
-// there.
+// A row of floats as groups of eight elements, one every `step`; with a step of eight they lie as they come. Elements beyond the
+// row may be anything: weights are zero there.
 template <class T>
 inline void quantize_spread(const float* x, int64_t size, RowScale as, int32_t levels, T* to, int64_t step) {
   const float inverse = 1.0f / as.scale;
@@ -110,6 +127,24 @@ inline void quantize_spread(const float* x, int64_t size, RowScale as, int32_t l
 #ifdef __AVX2__
   const __m256i zeros = _mm256_set1_epi16(static_cast<int16_t>(as.zero));
   const __m256i tops = _mm256_set1_epi8(static_cast<char>(levels));
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 1) {
+    for (; k + 4 * kWideLanes <= size; k += 4 * kWideLanes, to += 8 * step) {
+      const __m512i q = quantized64(x + k, inverse, as.zero, levels);
+      if (step == kLanes) {
+        _mm512_storeu_si512(to, q);
+        continue;
+      }
+      const __m128i four[] = {_mm512_castsi512_si128(q), _mm512_extracti32x4_epi32(q, 1), _mm512_extracti32x4_epi32(q, 2),
+                              _mm512_extracti32x4_epi32(q, 3)};
+      PERFQ_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 2 * i * step), four[i]);
+        _mm_storeh_pd(reinterpret_cast<double*>(to + (2 * i + 1) * step), _mm_castsi128_pd(four[i]));
+      }
+    }
+  }
+#endif
   for (; k + 4 * kLanes <= size; k += 4 * kLanes) {
     alignas(32) uint8_t bytes[4 * kLanes];
     const __m256i q = quantized32(x + k, _mm256_set1_ps(inverse), zeros, tops);
@@ -137,22 +172,24 @@ inline Vec dequantized(Ints q, const Quantized& as) { return floats(q - all(as.z
 
 inline void dequantize_row(const uint8_t* from, int64_t size, const Quantized& as, float* to) {
   int64_t k = 0;
+#ifdef __AVX512F__
+  for (; k + kWideLanes <= size; k += kWideLanes) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + k));
+    store_wide(to + k, floats((WideInts)_mm512_cvtepu8_epi32(bytes) - as.zero) * wide(as.scale));
+  }
+#endif
   for (; k + kLanes <= size; k += kLanes) store(to + k, dequantized(load_bytes(from + k), as));
   for (; k < size; ++k) to[k] = static_cast<float>(from[k] - as.zero) * as.scale;
 }
 
 inline void quantize_row(const float* from, int64_t size, const Quantized& as, uint8_t* to) {
-  const Vec inverse = all(1.0f / as.scale);
-  int64_t k = 0;
-  for (; k + kLanes <= size; k += kLanes) {
-    store_bytes(to + k, quantized(load(from + k), inverse, all(as.zero), as.levels));
-  }
-  if (k < size) {
-    uint8_t bytes[kLanes];
-    const int count = static_cast<int>(size - k);
-    store_bytes(bytes, quantized(load_some(from + k, count), inverse, all(as.zero), as.levels));
-    for (int lane = 0; lane < count; ++lane) to[k + lane] = bytes[lane];
-  }
+  const int64_t whole = size / kLanes * kLanes;
+  quantize_spread(from, whole, {as.scale, as.zero}, as.levels, to, kLanes);
+  if (whole == size) return;
+  const int count = static_cast<int>(size - whole);
+  uint8_t bytes[kLanes];
+  store_bytes(bytes, quantized(load_some(from + whole, count), all(1.0f / as.scale), all(as.zero), as.levels));
+  for (int lane = 0; lane < count; ++lane) to[whole + lane] = bytes[lane];
 }
 
 }  // namespace PERFQ_ISA

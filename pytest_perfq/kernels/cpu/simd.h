@@ -1,12 +1,15 @@
-// Eight floats at a time, by the compiler's vector extension: AVX2 where this file is compiled with it, any machine
-// without. No std:: templates here or in the kernels: they are compiled once per ISA, and a shared instantiation
-// that the linker picked from the AVX2 file would be an illegal instruction elsewhere.
+// Eight floats at a time, or as many as the registers hold, by the compiler's vector extension: AVX2 or AVX512 where this file is
+// compiled with it, any machine without. No std:: templates here or in the kernels: they are compiled once per ISA, and a shared
+// instantiation that the linker picked from the AVX2 file would be an illegal instruction elsewhere.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #ifdef __AVX2__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 takes operands that its intrinsics leave open for ours: 105593
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 #define PERFQ_UNROLL _Pragma("GCC unroll 16")
@@ -66,11 +69,20 @@ inline V every(float value) {
 template <class V>
 using IntsOf = decltype(V{} < V{});
 
-// The first `count` of eight; the rest reads as zero and is not written.
+// The first `count` of the lanes; the rest reads as zero and is not written.
 inline Vec load_some(const float* from, int count) {
   float lanes[kLanes] = {};
   for (int lane = 0; lane < count; ++lane) lanes[lane] = from[lane];
   return load(lanes);
+}
+inline Wide load_some_wide(const float* from, int count) {
+#ifdef __AVX512F__
+  return (Wide)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+#else
+  float lanes[kWideLanes] = {};
+  for (int lane = 0; lane < count; ++lane) lanes[lane] = from[lane];
+  return load_wide(lanes);
+#endif
 }
 inline void store_some(float* to, Vec value, int count) {
   float lanes[kLanes];
