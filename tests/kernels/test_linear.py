@@ -44,9 +44,9 @@ def test_tokens(tokens, isa, kernels):
     check(kernels, normal(tokens, 48), weight(40, 48), None)
 
 
-@pytest.mark.parametrize(("in_features", "out_features"), [(600, 40), (768, 7), (1000, 33)])
+@pytest.mark.parametrize(("in_features", "out_features"), [(600, 40), (768, 7), (1000, 33), (3100, 40)])
 def test_few_rows_go_another_way_to_the_same_numbers(in_features, out_features, isa, kernels):
-    """Packed whole, and not a depth at a time: each sum is added up in the same order, whatever the other rows are."""
+    """Packed whole, and not some of the depth at a time: each sum is added up in the same order, whatever the other rows are."""
     x, matrix, bias = normal(190, in_features), weight(out_features, in_features), normal(out_features)
     check(kernels, x, matrix, bias)
     check(kernels, x[:30], matrix, bias)

@@ -10,12 +10,22 @@ namespace perfq {
 namespace PERFQ_ISA {
 namespace {
 
-// Of packed x: half of an L2 of 512 KiB.
-constexpr int64_t kBlockBytes = 256 << 10;
-// Rows of x packed at a time: 192 x 256 floats with their padding to 8 are as much.
+// Rows of x packed at a time.
 constexpr int64_t kBlockRows = 192;
-// Depth of a block: a strip of 256 x 16 or 128 x 32 floats is 16 KiB, half of an L1 of 32 KiB.
-constexpr int64_t kBlockDepth = 256 / kTilePanels;
+#ifdef PERFQ_WIDE
+// Of packed x: 192 x 768 floats with their padding to 16, where an L2 has 1 MiB or more.
+constexpr int64_t kBlockBytes = 768 << 10;
+// Depth of a strip: 192 x 32 floats are 24 KiB, half of an L1 of 48 KiB.
+constexpr int64_t kBlockDepth = 192;
+// Such processors follow both panels by themselves, and a core that asks for them as well waits for a tenth to a fifth of its time.
+constexpr bool kAsksAhead = false;
+#else
+// Half of an L2 of 512 KiB: 192 x 256 floats with their padding to 8.
+constexpr int64_t kBlockBytes = 256 << 10;
+// 256 x 16 floats are 16 KiB, half of an L1 of 32 KiB.
+constexpr int64_t kBlockDepth = 256;
+constexpr bool kAsksAhead = true;
+#endif
 
 // Nearly equal blocks of at most kBlockDepth.
 int64_t depth_step(int64_t depth) {
@@ -78,7 +88,7 @@ void strip(const Linear& call, const Block& block, int64_t number, const float* 
   float bias[kWidth] = {};
   if (call.bias) memcpy(bias, call.bias + column, sizeof(float) * smaller(kWidth, call.out - column));
   const Tiles tiles(block.rows, kTileRows);
-  const int64_t bytes = after ? depth * kFloatPanel * static_cast<int64_t>(sizeof(float)) : 0;
+  const int64_t bytes = kAsksAhead && after ? depth * kFloatPanel * static_cast<int64_t>(sizeof(float)) : 0;
   Ahead next(after, bytes, tiles.count), beside(after ? after + panel : nullptr, bytes, tiles.count);
   for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
     const int rows = tiles.size(t);
@@ -109,33 +119,27 @@ void run_strip(const Linear& call, const Block& block, int64_t number, const flo
   }
 }
 
-// A few rows are packed whole, and each strip goes down its depth: W is read as it lies, and the sums stay in L1. More rows are
-// packed a depth at a time, each for all strips.
+// As much of the depth as fits is packed at a time, the whole of it for a few rows, and each strip goes down it: W is read as it
+// lies, and the sums stay in L1 meanwhile.
 void run_block(const Linear& call, const Block& block) {
-  const int64_t step = depth_step(call.in), across = kTilePanels * kFloatPanel;
-  const int64_t tiles = Tiles(block.rows, kTileRows).count, floats = tiles * kPackedStep;
-  const bool few = static_cast<int64_t>(sizeof(float)) * floats * call.in <= kBlockBytes;
-  float* packed = static_cast<float*>(scratch(kInputs, sizeof(float) * floats * (few ? call.in : step)));
+  const int64_t across = kTilePanels * kFloatPanel, tiles = Tiles(block.rows, kTileRows).count, floats = tiles * kPackedStep;
+  const int64_t step = depth_step(call.in), steps = (call.in + step - 1) / step;
+  const int64_t fit = larger(int64_t{1}, kBlockBytes / (static_cast<int64_t>(sizeof(float)) * floats * step));
+  const int64_t parts = larger(int64_t{1}, (steps + fit - 1) / fit), part = larger(int64_t{1}, (steps + parts - 1) / parts) * step;
+  float* packed = static_cast<float*>(scratch(kInputs, sizeof(float) * floats * part));
   float* edge = static_cast<float*>(scratch(kPanel, sizeof(float) * tiles * kTileRows * across));
-  if (few) {
-    for (int64_t k = 0; k < call.in; k += step) pack_rows(call, block, k, smaller(step, call.in - k), packed + floats * k);
+  for (int64_t begin = 0; begin < call.in; begin += part) {
+    const int64_t end = smaller(call.in, begin + part);
+    for (int64_t k = begin; k < end; k += step) pack_rows(call, block, k, smaller(step, end - k), packed + floats * (k - begin));
     for (int64_t number = block.first; number < block.last; ++number) {
       const float* weight = call.weight + number * across * call.in;
-      for (int64_t k = 0; k < call.in; k += step) {
-        const int64_t depth = smaller(step, call.in - k);
-        const bool ends = k + depth == call.in;
-        const float* after = ends ? weight + across * call.in : weight + (k + depth) * kFloatPanel;
-        run_strip(call, block, number, packed + floats * k, k, depth, ends && number + 1 == block.last ? nullptr : after, edge);
+      for (int64_t k = begin; k < end; k += step) {
+        const int64_t depth = smaller(step, end - k);
+        const bool ends = k + depth == end;
+        const float* after = weight + (ends ? across * call.in + begin * kFloatPanel : (k + depth) * kFloatPanel);
+        const bool more = !ends || number + 1 < block.last;
+        run_strip(call, block, number, packed + floats * (k - begin), k, depth, more ? after : nullptr, edge);
       }
-    }
-    return;
-  }
-  for (int64_t k = 0; k < call.in; k += step) {
-    const int64_t depth = smaller(step, call.in - k);
-    pack_rows(call, block, k, depth, packed);
-    for (int64_t number = block.first; number < block.last; ++number) {
-      const float* after = call.weight + (number + 1) * across * call.in + k * kFloatPanel;
-      run_strip(call, block, number, packed, k, depth, number + 1 < block.last ? after : nullptr, edge);
     }
   }
 }
