@@ -58,6 +58,11 @@ template <int kSums, int kX, int kW>
 inline void tmm_dot_bytes() {
   asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kX), "i"(kW));
 }
+// The same where X is signed too.
+template <int kSums, int kX, int kW>
+inline void tmm_dot_signed_bytes() {
+  asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kX), "i"(kW));
+}
 // Sums[m][n] += the products over k of X[m][k], a row of 32 bfloat16, with W[k / 2][n][k % 2]: of float.
 template <int kSums, int kX, int kW>
 inline void tmm_dot_bf16() {

@@ -34,6 +34,16 @@ void copy_byte_row(const uint8_t* x, int64_t size, T* to, int64_t step) {
   }
 }
 
+// Asks for the cache lines that a tile will be written to, so that they arrive while it is summed: an output that does
+// not fit L2 would else wait at every tile.
+inline void expect(const LinearInt8& call, int64_t row, int rows, int64_t column) {
+  if (!call.y) return;
+  for (int r = 0; r < rows; ++r) {
+    const float* to = call.y + (row + r) * call.out + column;
+    for (int64_t line = 0; line < kInt8Panel; line += 16) __builtin_prefetch(to + line, 1);
+  }
+}
+
 // Rows of x as tiles, [tiles][depth / 8][rows][8], and how each was quantized.
 template <Bits kBits>
 struct Packed {
@@ -100,10 +110,14 @@ void multiply(const LinearInt8& call, const Packed<kBits>& x, const Unit& unit, 
       int32_t* sums = memory + (unit.run_depth < x.depth ? (t - unit.first) * kRows * kColumns : 0);
       if (ends) expect(call, begin, rows, column);
       tile_rows<kBits>(rows, x.elements + begin * x.depth + k * rows, w, next_panel, depth, k > 0, next, sums);
-      for (int r = 0; ends && r < rows; ++r) {
-        const int64_t row = begin + r;
-        finish<kColumns, 1>(call, sums + r * kColumns, x.scales + row, by, row * call.out + column, call.out - column, out_as);
-      }
+      if (!ends) continue;
+      for_activation(call.activation, [&]<Activation kActivation>() {
+        for (int r = 0; r < rows; ++r) {
+          const int64_t row = begin + r;
+          finish<kColumns, 1, Zero::kIn, kActivation>(call, sums + r * kColumns, x.scales + row, by, row * call.out + column,
+                                                      call.out - column, out_as);
+        }
+      });
     }
   }
 }

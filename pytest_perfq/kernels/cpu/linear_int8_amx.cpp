@@ -1,6 +1,7 @@
 // y = activation(x W' + b) with 8 or 7 bit operands and exact int32 sums, by the tiles of AMX.
 //
-// First every row of x is quantized, and the rows lie one behind the other. Then blocks of 32 rows by 32 outputs are summed in four
+// First every row of x is quantized, into tiles as they are loaded: side by side in memory, rows of which a load would else meet
+// one line each, 2 to 4 times as slow where they come from L2. Then blocks of 32 rows by 32 outputs are summed in four
 // tiles, 64 of the depth at a step. A tile leaves by way of memory, and what is done with its sums there takes as long as the next
 // block's products: so each step of a block finishes some rows of the block before it.
 
@@ -23,13 +24,17 @@ constexpr int64_t kStep = kTmmBytes, kFour = 4 * kColumns;
 // Bytes of quantized rows that a panel is held against: a quarter of an L2 of 2 MiB.
 constexpr int64_t kBlockBytes = 512 * 1024;
 
-// Bits only tell how many levels there are: every product is exact and costs the same.
+// Bits only tell how many levels there are: every product is exact and costs the same. Of 128 levels the zero is taken off as they
+// are packed, and is in no sum; 256 would not fit a signed byte without theirs.
 int32_t levels_of(Bits bits) { return bits == Bits::kW8A8 ? 255 : 127; }
+Zero zero_of(Bits bits) { return bits == Bits::kW8A8 ? Zero::kIn : Zero::kOff; }
 
-struct Rows {  // [rows, rounded up to a tile's][stride], and how each was quantized
+struct Rows {  // [tiles of 16 rows][stride / 64][16][64], and how each row was quantized
+  uint8_t* of(int64_t row) const { return elements + row / kTmmRows * kTmmRows * stride + row % kTmmRows * kStep; }
+
   uint8_t* elements;
   RowScale* scales;
-  int64_t stride;
+  int64_t stride;  // the depth, rounded up to whole steps
 };
 
 Rows rows_of(const LinearInt8& call) {
@@ -42,17 +47,29 @@ Rows rows_of(const LinearInt8& call) {
   return x;
 }
 
+typedef int8_t Bytes __attribute__((vector_size(kStep)));
+typedef int8_t BytesAnywhere __attribute__((vector_size(kStep), aligned(1), may_alias));
+
+void take_off(int32_t zero, uint8_t* from) {
+  *reinterpret_cast<BytesAnywhere*>(from) -= Bytes{} + static_cast<int8_t>(zero);
+}
+
 void quantize_rows(const LinearInt8& call, const Rows& x, int64_t begin, int64_t end) {
+  const int32_t levels = levels_of(call.bits);
+  const bool off = zero_of(call.bits) == Zero::kOff;
   for (int64_t row = begin; row < end; ++row) {
-    uint8_t* to = x.elements + row * x.stride;
-    if (call.x8) {
-      x.scales[row] = {*call.input_scale, *call.input_zero};
-      memcpy(to, call.x8 + row * call.in, call.in);
-      continue;
+    const RowScale as = call.x8 ? RowScale{*call.input_scale, *call.input_zero} : scale_of(call, call.x + row * call.in, levels);
+    uint8_t* to = x.of(row);
+    for (int64_t k = 0; k < call.in; k += kStep, to += kTmmRows * kStep) {
+      const int64_t at = row * call.in + k, count = smaller(kStep, call.in - k);
+      if (call.x8) {
+        memcpy(to, call.x8 + at, count);
+      } else {
+        quantize_spread(call.x + at, count, as, levels, to, kLanes);
+      }
+      if (off) take_off(as.zero, to);
     }
-    const float* from = call.x + row * call.in;
-    x.scales[row] = scale_of(call, from, levels_of(call.bits));
-    quantize_spread(from, call.in, x.scales[row], levels_of(call.bits), to, kLanes);
+    x.scales[row] = as;
   }
 }
 
@@ -110,38 +127,48 @@ struct Block {
 };
 
 // Finishes about 1 / steps of a block, two rows at a time.
+template <Zero kZero>
 void finish_some(const LinearInt8& call, const Rows& x, const Quantized& out_as, Block& block, int64_t steps) {
   const int share = static_cast<int>(round_up((block.rows + steps - 1) / steps, 2));
-  for (const int stop = static_cast<int>(smaller(int64_t{block.rows}, int64_t{block.done} + share)); block.done < stop;) {
-    const int64_t row = block.row + block.done;
-    const int32_t* sums = block.sums + block.done * kColumns;
-    const int64_t at = row * call.out + block.column, width = call.out - block.column;
-    if (stop - block.done >= 2) {
-      finish<kColumns, 2>(call, sums, x.scales + row, *block.by, at, width, out_as);
-      block.done += 2;
-    } else {
-      finish<kColumns, 1>(call, sums, x.scales + row, *block.by, at, width, out_as);
-      block.done += 1;
-    }
+  const int stop = static_cast<int>(smaller(int64_t{block.rows}, int64_t{block.done} + share));
+  for_activation(call.activation, [&]<Activation kActivation>() {
+    const auto finish_rows = [&]<int R>() {
+      const int64_t row = block.row + block.done;
+      finish<kColumns, R, kZero, kActivation>(call, block.sums + block.done * kColumns, x.scales + row, *block.by,
+                                              row * call.out + block.column, call.out - block.column, out_as);
+      block.done += R;
+    };
+    while (block.done + 2 <= stop) finish_rows.template operator()<2>();
+    if (block.done < stop) finish_rows.template operator()<1>();
+  });
+}
+
+template <Zero kZero, int kSums, int kX, int kW>
+inline void dot() {
+  if constexpr (kZero == Zero::kOff) {
+    tmm_dot_signed_bytes<kSums, kX, kW>();
+  } else {
+    tmm_dot_bytes<kSums, kX, kW>();
   }
 }
 
-// sums [kTwo ? 32 : 16][32] = x, rows `stride` bytes apart, times w, one panel of `steps` steps; beside() once a step.
-template <bool kTwo, class Beside>
-inline void multiply(const uint8_t* x, int64_t stride, const int8_t* w, int64_t steps, int32_t* sums, const Beside& beside) {
+// sums [kTwo ? 32 : 16][32] = x, one row of tiles or two, times w, one panel of `steps` steps; beside() once a step.
+template <Zero kZero, bool kTwo, class Beside>
+inline void multiply(const uint8_t* x, const int8_t* w, int64_t steps, int32_t* sums, const Beside& beside) {
+  constexpr int64_t kTile = kTmmRows * kTmmBytes;
   tmm_zero<0>();
   tmm_zero<1>();
   if constexpr (kTwo) tmm_zero<2>(), tmm_zero<3>();
-  for (int64_t step = 0; step < steps; ++step, x += kStep, w += kStep / 4 * kFour) {
-    tmm_load<4>(x, stride);
+  for (int64_t step = 0; step < steps; ++step, x += kTile, w += kStep / 4 * kFour) {
+    tmm_load<4>(x, kTmmBytes);
     tmm_load<6>(w, kFour);
-    tmm_dot_bytes<0, 4, 6>();
+    dot<kZero, 0, 4, 6>();
     tmm_load<7>(w + kTmmBytes, kFour);
-    tmm_dot_bytes<1, 4, 7>();
+    dot<kZero, 1, 4, 7>();
     if constexpr (kTwo) {
-      tmm_load<5>(x + kTmmRows * stride, stride);
-      tmm_dot_bytes<2, 5, 6>();
-      tmm_dot_bytes<3, 5, 7>();
+      tmm_load<5>(x + steps * kTile, kTmmBytes);
+      dot<kZero, 2, 5, 6>();
+      dot<kZero, 3, 5, 7>();
     }
     beside();
   }
@@ -158,6 +185,7 @@ struct Shares {  // a unit is one panel against one block of rows
   int64_t panels, block_rows;
 };
 
+template <Zero kZero>
 void run_units(const LinearInt8& call, const Rows& x, const Shares& shares, int64_t begin, int64_t end) {
   const Tmms tmms;
   const int64_t steps = x.stride / kStep, panel_bytes = round_up(Panel::bytes(call), 64);
@@ -181,21 +209,20 @@ void run_units(const LinearInt8& call, const Rows& x, const Shares& shares, int6
                blocks * steps);
     for (int64_t row = first; row < last; row += kRows, turn ^= 1) {
       const int rows = static_cast<int>(smaller(int64_t{kRows}, last - row));
-      expect(call, row, rows, column);
       const auto beside = [&] {
         next.fetch();
-        if (before.done < before.rows) finish_some(call, x, out_as, before, steps);
+        if (before.done < before.rows) finish_some<kZero>(call, x, out_as, before, steps);
       };
-      const uint8_t* at = x.elements + row * x.stride;
+      const uint8_t* at = x.of(row);
       if (rows > kTmmRows) {
-        multiply<true>(at, x.stride, w, steps, sums[turn], beside);
+        multiply<kZero, true>(at, w, steps, sums[turn], beside);
       } else {
-        multiply<false>(at, x.stride, w, steps, sums[turn], beside);
+        multiply<kZero, false>(at, w, steps, sums[turn], beside);
       }
       before = {sums[turn], &by, row, column, rows, 0};
     }
   }
-  finish_some(call, x, out_as, before, 1);
+  finish_some<kZero>(call, x, out_as, before, 1);
 }
 
 }  // namespace
@@ -209,7 +236,13 @@ void linear_int8(const LinearInt8& call, const Workers& workers) {
   const int64_t wanted = (call.rows * x.stride + kBlockBytes - 1) / kBlockBytes;
   shares.block_rows = round_up((call.rows + wanted - 1) / wanted, kRows);
   const int64_t blocks = (call.rows + shares.block_rows - 1) / shares.block_rows;
-  parallel(workers, blocks * shares.panels, 1, [&](int64_t begin, int64_t end) { run_units(call, x, shares, begin, end); });
+  parallel(workers, blocks * shares.panels, 1, [&](int64_t begin, int64_t end) {
+    if (zero_of(call.bits) == Zero::kOff) {
+      run_units<Zero::kOff>(call, x, shares, begin, end);
+    } else {
+      run_units<Zero::kIn>(call, x, shares, begin, end);
+    }
+  });
 }
 
 }  // namespace PERFQ_ISA

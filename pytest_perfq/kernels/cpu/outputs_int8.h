@@ -40,14 +40,12 @@ struct Columns {
   }
 };
 
-inline Wide scaled(const int32_t* sums, const int32_t* weight_sum, const float* scale, const float* bias, const RowScale& as) {
-  const WideInts exact = load_wide(sums) - load_wide(weight_sum) * wide(as.zero);
-  return floats(exact) * (load_wide(scale) * wide(as.scale)) + load_wide(bias);
-}
+// How a row is taken for its sums: with the zero of its scale in every element, or without, where it was taken off ahead.
+enum class Zero { kIn, kOff };
 
 // R rows of sums [R][kColumns] of one panel, to y or y8 at `at` and `call.out` further on for each next row; width: of the columns
 // that there are from the panel's first on.
-template <int kColumns, int R>
+template <int kColumns, int R, Zero kZero, Activation kActivation>
 inline void finish(const LinearInt8& call, const int32_t* sums, const RowScale* as, const Columns<kColumns>& by, int64_t at,
                    int64_t width, const Quantized& out_as) {
   constexpr int kVectors = kColumns / kWideLanes;
@@ -57,10 +55,12 @@ inline void finish(const LinearInt8& call, const int32_t* sums, const RowScale* 
     PERFQ_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       const int j = v * kWideLanes;
-      value[r * kVectors + v] = scaled(sums + r * kColumns + j, by.weight_sum + j, by.scale + j, by.bias + j, as[r]);
+      WideInts exact = load_wide(sums + r * kColumns + j);
+      if constexpr (kZero == Zero::kIn) exact -= load_wide(by.weight_sum + j) * wide(as[r].zero);
+      value[r * kVectors + v] = floats(exact) * (load_wide(by.scale + j) * wide(as[r].scale)) + load_wide(by.bias + j);
     }
   }
-  if (call.activation != Activation::kNone) activate<true>(call.activation, value);
+  activate<kActivation, true>(value);
   PERFQ_UNROLL
   for (int r = 0; r < R; ++r, at += call.out) {
     if (call.y && width >= kColumns) {
@@ -77,16 +77,6 @@ inline void finish(const LinearInt8& call, const int32_t* sums, const RowScale* 
     } else {
       quantize_row(row, count, out_as, call.y8 + at);
     }
-  }
-}
-
-// Asks for the cache lines that a tile will be written to, so that they arrive while it is summed: an output that does
-// not fit L2 would else wait at every tile.
-inline void expect(const LinearInt8& call, int64_t row, int rows, int64_t column) {
-  if (!call.y) return;
-  for (int r = 0; r < rows; ++r) {
-    const float* to = call.y + (row + r) * call.out + column;
-    for (int64_t line = 0; line < kInt8Panel; line += 16) __builtin_prefetch(to + line, 1);
   }
 }
 

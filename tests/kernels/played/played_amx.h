@@ -1,4 +1,4 @@
-// The tiles of cpu/amx.h in plain C++, for machines without them: Intel's manual, volume 2, TDPBUSD and TDPBF16PS. Of bfloat16 the
+// The tiles of cpu/amx.h in plain C++, for machines without them: Intel's manual, volume 2, TDPBUSD, TDPBSSD and TDPBF16PS. Of bfloat16 the
 // products of the earlier and of the later one of each pair are added up apart, each addition rounded once, denormals are zeros
 // wherever they are read or made, and what the tile held comes last.
 #pragma once
@@ -51,19 +51,28 @@ inline void tmm_store(void* to, int64_t stride) {
   for (int row = 0; row < kTmmRows; ++row) memcpy(static_cast<char*>(to) + row * stride, from.bytes[row], kTmmBytes);
 }
 
-template <int kSums, int kX, int kW>
-inline void tmm_dot_bytes() {
+template <class X, int kSums, int kX, int kW>
+inline void tmm_dot() {
   Tmm &sums = used_tmm(kSums), &x = used_tmm(kX), &w = used_tmm(kW);
   for (int m = 0; m < kTmmRows; ++m) {
     int32_t row[kTmmColumns];
     memcpy(row, sums.bytes[m], sizeof row);
     for (int k = 0; k < kTmmBytes; ++k) {
       for (int n = 0; n < kTmmColumns; ++n) {
-        row[n] += int32_t{x.bytes[m][k]} * static_cast<int8_t>(w.bytes[k / 4][4 * n + k % 4]);
+        row[n] += int32_t{static_cast<X>(x.bytes[m][k])} * static_cast<int8_t>(w.bytes[k / 4][4 * n + k % 4]);
       }
     }
     memcpy(sums.bytes[m], row, sizeof row);
   }
+}
+
+template <int kSums, int kX, int kW>
+inline void tmm_dot_bytes() {
+  tmm_dot<uint8_t, kSums, kX, kW>();
+}
+template <int kSums, int kX, int kW>
+inline void tmm_dot_signed_bytes() {
+  tmm_dot<int8_t, kSums, kX, kW>();
 }
 
 inline float tmm_flushed(float value) { return std::fabs(value) < FLT_MIN ? std::copysign(0.0f, value) : value; }
