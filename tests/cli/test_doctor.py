@@ -153,13 +153,14 @@ def test_json_has_the_same_facts(command, known, tmp_path):
 
 def test_the_kernels_say_what_they_run_and_what_they_leave_unused(tmp_path):
     plain, none = frozenset({"avx2", "fma", "sse2"}), frozenset({"sse2"})
-    wide = plain | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+    wide, tiles = plain | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}, {"amx_tile", "amx_int8", "amx_bf16"}
     assert kernels.facts(tmp_path, plain)["isas"] == ["avx2", "portable"]
     for flags, isas, unused in (
         (wide, ["avx2", "portable"], ["avx512f"]),
         (wide | {"avx512_vnni"}, ["avx512vnni", "avx2", "portable"], []),
         (wide | {"avx512_vnni", "avx_vnni", "amx_int8"}, ["avx512vnni", "avxvnni", "avx2", "portable"], ["amx_int8"]),
         (wide | {"avx512_vnni", "avx512_bf16"}, ["avx512bf16", "avx512vnni", "avx2", "portable"], []),
+        (wide | {"avx512_vnni", "avx512_bf16"} | tiles, ["amx", "avx512bf16", "avx512vnni", "avx2", "portable"], []),
         (plain | {"avx_vnni"}, ["avxvnni", "avx2", "portable"], []),
     ):
         found = kernels.facts(tmp_path, flags)
@@ -171,13 +172,16 @@ def test_the_kernels_say_what_they_run_and_what_they_leave_unused(tmp_path):
     assert lines["instruction set"] == "portable: slow, since this CPU lacks fma"
     lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "amx_int8"}) | here)
     assert lines["instruction set"] == "avx512vnni (and avx2, portable)"
-    assert lines["other sets"] == "avx512bf16: this CPU lacks avx512_bf16; avxvnni: this CPU lacks avx_vnni"
+    assert lines["other sets"] == (
+        "amx: this CPU lacks amx_bf16, amx_tile, avx512_bf16; avx512bf16: this CPU lacks avx512_bf16; "
+        "avxvnni: this CPU lacks avx_vnni"
+    )
     assert lines["not used yet"] == "amx_int8, which this processor has"
     assert lines["precisions"] == "fp32; int8 as w8a8, w8a7 and w7a7; no bf16, which takes avx512_bf16"
     lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "avx512_bf16"}) | here)
     assert lines["precisions"] == "fp32; int8 as w8a8, w8a7 and w7a7; bf16"
-    assert lines["other sets"] == "avxvnni: this CPU lacks avx_vnni"
-    lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "avx512_bf16", "avx_vnni"}) | here)
+    assert lines["other sets"] == "amx: this CPU lacks amx_bf16, amx_int8, amx_tile; avxvnni: this CPU lacks avx_vnni"
+    lines = kernels.described(kernels.facts(tmp_path, wide | {"avx512_vnni", "avx512_bf16", "avx_vnni"} | tiles) | here)
     assert lines["other sets"] == "none"
 
 
@@ -185,6 +189,7 @@ def test_the_kernels_say_what_was_left_out_by_choice(tmp_path, monkeypatch):
     alder_lake, here = frozenset({"avx2", "fma", "avx_vnni"}), {"problem": None, "compiler": "g++ 12", "library": "x"}
     genoa = alder_lake | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"}
     wide = (
+        "amx: this CPU lacks amx_bf16, amx_int8, amx_tile, avx512_bf16, avx512_vnni, avx512bw, avx512dq, avx512f, avx512vl; "
         "avx512bf16: this CPU lacks avx512_bf16, avx512_vnni, avx512bw, avx512dq, avx512f, avx512vl; avx512vnni: this CPU lacks"
     )
     monkeypatch.setenv("PERFQ_KERNELS_ISAS", "portable")
@@ -201,7 +206,8 @@ def test_the_kernels_say_what_was_left_out_by_choice(tmp_path, monkeypatch):
     monkeypatch.setenv("PERFQ_KERNELS_ISAS", "avx2,avx512vnni")
     lines = kernels.described(kernels.facts(tmp_path, genoa) | here)
     assert lines["instruction set"] == "avx512vnni (and avx2, portable)"
-    assert lines["other sets"] == "avx512bf16: left out by PERFQ_KERNELS_ISAS; avxvnni: left out by PERFQ_KERNELS_ISAS"
+    left_out = "avx512bf16: left out by PERFQ_KERNELS_ISAS; avxvnni: left out by PERFQ_KERNELS_ISAS"
+    assert lines["other sets"] == f"{left_out}; amx: this CPU lacks amx_bf16, amx_int8, amx_tile"
     assert lines["precisions"].endswith("no bf16, which PERFQ_KERNELS_ISAS leaves out")
     monkeypatch.setenv("PERFQ_KERNELS_ISAS", "all")
     lines = kernels.described(kernels.facts(tmp_path, alder_lake) | here)

@@ -23,7 +23,8 @@ HASWELL = PLAIN | {"avx2", "fma"}
 SKYLAKE = HASWELL | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 ICE_LAKE = SKYLAKE | {"avx512_vnni"}
 ALDER_LAKE = HASWELL | {"avx_vnni"}
-SAPPHIRE_RAPIDS = ICE_LAKE | {"avx_vnni", "avx512_bf16", "amx_int8"}
+COOPER_LAKE = ICE_LAKE | {"avx512_bf16"}
+SAPPHIRE_RAPIDS = COOPER_LAKE | {"avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
 RUN = {
     PLAIN: ["portable"],
     HASWELL: ["portable", "avx2"],
@@ -32,7 +33,10 @@ RUN = {
     ICE_LAKE: ["portable", "avx2", "avx512vnni"],
     ICE_LAKE - {"avx512vl"}: ["portable", "avx2"],
     ALDER_LAKE: ["portable", "avx2", "avxvnni"],
-    SAPPHIRE_RAPIDS: ["portable", "avx2", "avxvnni", "avx512vnni", "avx512bf16"],
+    COOPER_LAKE: ["portable", "avx2", "avx512vnni", "avx512bf16"],
+    SAPPHIRE_RAPIDS: ["portable", "avx2", "avxvnni", "avx512vnni", "avx512bf16", "amx"],
+    SAPPHIRE_RAPIDS - {"amx_bf16"}: ["portable", "avx2", "avxvnni", "avx512vnni", "avx512bf16"],
+    SAPPHIRE_RAPIDS - {"amx_tile"}: ["portable", "avx2", "avxvnni", "avx512vnni", "avx512bf16"],
     SAPPHIRE_RAPIDS - {"avx512_bf16"}: ["portable", "avx2", "avxvnni", "avx512vnni"],
 }
 
@@ -83,7 +87,7 @@ def test_an_unknown_choice_is_one_sentence(monkeypatch):
     with pytest.raises(KernelsUnavailable) as caught:
         isas.compiled()
     assert str(caught.value) == (
-        "PERFQ_KERNELS_ISAS names the instruction set 'sse9', which is none of portable, avx2, avxvnni, avx512vnni, avx512bf16; "
+        "PERFQ_KERNELS_ISAS names the instruction set 'sse9', which is none of portable, avx2, avxvnni, avx512vnni, avx512bf16, amx; "
         "correct it, or unset it to compile what this processor runs"
     )
 
@@ -102,8 +106,8 @@ ASKED = """
 API const char* best() { return perfq::find_kernels("auto")->isa; }
 API int found(const char* isa) { const perfq::Kernels* one = perfq::find_kernels(isa); return one && std::strcmp(one->isa, isa) == 0; }
 API const char* names() { return perfq::kSetNames; }
-API unsigned units(unsigned ecx1, unsigned ebx7, unsigned ecx7, unsigned eax7_1, unsigned xcr0) {
-  return perfq::units_of({ecx1, ebx7, ecx7, eax7_1, xcr0});
+API unsigned units(unsigned ecx1, unsigned ebx7, unsigned ecx7, unsigned edx7, unsigned eax7_1, unsigned xcr0) {
+  return perfq::units_of({ecx1, ebx7, ecx7, edx7, eax7_1, xcr0});
 }
 API int has_avx2() { return __builtin_cpu_supports("avx2"); }
 API int has_fma() { return __builtin_cpu_supports("fma"); }
@@ -154,27 +158,30 @@ def test_a_library_with_every_set_runs_what_the_processor_has(asked):
     assert [name for name in isas.X86 if asked.found(name.encode())] == runs
     assert asked.found(b"avx2") == bool(asked.has_avx2() and asked.has_fma())
     assert asked.found(b"avx512vnni") == asked.has_avx512vnni()
-    assert not asked.found(b"sse9") and asked.names() == b"auto, avx512bf16, avx512vnni, avxvnni, avx2, portable"
+    assert not asked.found(b"sse9") and asked.names() == b"auto, amx, avx512bf16, avx512vnni, avxvnni, avx2, portable"
 
 
 # Bits of cpuid as Intel's manual and Linux (arch/x86/include/asm/cpufeatures.h) number them: register, bit, and ours.
-ECX1, EBX7, ECX7, EAX7_1 = range(4)
+ECX1, EBX7, ECX7, EDX7, EAX7_1 = range(5)
 AVX2 = {(EBX7, 5): 1, (ECX1, 12): 2, (EAX7_1, 4): 4}
 AVX512 = {(EBX7, 16): 8, (EBX7, 30): 16, (EBX7, 17): 32, (EBX7, 31): 64, (ECX7, 11): 128, (EAX7_1, 5): 256}
-SSE_STATE, YMM_STATE, ZMM_STATE = 0x3, 0x7, 0xE7
+AMX = {(EDX7, 24): 512, (EDX7, 25): 1024, (EDX7, 22): 2048}
+SSE_STATE, YMM_STATE, ZMM_STATE, TMM_STATE = 0x3, 0x7, 0xE7, 0x600E7
 
 
 @needs_compiler
 @needs_x86
 def test_a_unit_counts_where_the_system_keeps_its_registers(asked):
-    every = [0, 0, 0, 0]
-    for register, bit in AVX2 | AVX512:
-        one = [0, 0, 0, 0]
+    every = [0, 0, 0, 0, 0]
+    for register, bit in AVX2 | AVX512 | AMX:
+        one = [0, 0, 0, 0, 0]
         one[register] = 1 << bit
         every[register] |= 1 << bit
-        assert asked.units(*one, ZMM_STATE) == (AVX2 | AVX512)[register, bit]
+        assert asked.units(*one, TMM_STATE) == (AVX2 | AVX512 | AMX)[register, bit]
+        assert asked.units(*one, ZMM_STATE) == (AVX2 | AVX512).get((register, bit), 0)
         assert asked.units(*one, YMM_STATE) == AVX2.get((register, bit), 0)
         assert asked.units(*one, SSE_STATE) == 0
+    assert asked.units(*every, TMM_STATE) == 4095 and asked.units(*every, TMM_STATE & ~0x40000) == 511  # tiles' data is not kept
     assert asked.units(*every, ZMM_STATE) == 511 and asked.units(*every, YMM_STATE) == 7 and asked.units(*every, 0) == 0
-    assert asked.units(*(~one & 0xFFFFFFFF for one in every), ZMM_STATE) == 0
+    assert asked.units(*(~one & 0xFFFFFFFF for one in every), TMM_STATE) == 0
     assert asked.units(*every, ZMM_STATE & ~0x40) == 7  # one of the three states of AVX512 is not kept
