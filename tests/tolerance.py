@@ -36,6 +36,8 @@ POOL = 2e-6
 ATTENTION = 5e-6
 # Scores of up to 1000 are known to 1000 u = 6e-5, and exp makes that the relative error of each weight.
 ATTENTION_SHARP = 1e-3
+# By tiles of bfloat16 a weight is 2^x by a polynomial good to 1e-4 before it is rounded by up to 2^-8: this much more than rounded.
+ATTENTION_ROUGHLY = 1 + 1.1e-4 * 2**8
 # The product is exact in int32; scaling, bias and their roundings remain, 4 u of values up to about 5.
 INT8 = 2e-6
 # The same, then an activation of slope up to 1.13.
@@ -53,6 +55,8 @@ LAYER = 6e-5
 # the oracle rounds it to the other side, 2^-8 of itself away. Times a weight of 1/sqrt(K) that was seen to make 1e-3 at K = 384;
 # the rounding itself makes 2e-2.
 LAYER_BF16 = 4e-3
+# The same where attention rounds as well and the oracle's does not: 2^-8 of each of four factors was seen to make 1.6e-2.
+LAYER_BF16_TILES = 3e-2
 # x / scale in float32, or x times a rounded 1 / scale: relative to the quotient, two roundings, and one to spare.
 QUOTIENT = 3 * 2.0**-23
 # Two instruction sets on the same call: each is as near to the oracle as the ops above, and LINEAR is the widest of those called.
@@ -85,6 +89,8 @@ COSINE_SAME = {approach: (1 + least) / 2 for approach, least in COSINE.items()}
 # The same in bf16: 4e-6 short of one was seen, and 4e-5 from torch's own bf16. Kernels against plain torch: 5e-8 was seen.
 COSINE_BF16 = 0.9999
 COSINE_BF16_SAME = 1 - 1e-6
+# And where attention rounds in the kernels alone: 2e-6 was seen, half of what rounding in the linears makes.
+COSINE_BF16_TILES = 1 - 5e-6
 # Of a trained model, the embedded one: w7a7 with one calibrated scale a tensor was the worst of a dozen kinds seen, 0.99997.
 COSINE_TRAINED = 0.9999
 # At most this much of a trained model's primary metric may be lost: what fp32 and INT8 or bf16 of the same model may lie apart.
@@ -159,3 +165,14 @@ def rounded_weights(
         apart = (values[:, None] - means[:, :, None]).abs()  # [heads, L, L, D]
         distances[begin:end] = (error[..., None] * apart).sum(2).transpose(0, 1).reshape(-1, hidden)
     return distances
+
+
+def attention_in_bf16(
+    qkv: torch.Tensor, cu_seqlens: torch.Tensor, heads: int, scale: float, allowed: float = ATTENTION
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What attention that rounds queries, keys, values and weights to bfloat16 gives, in float64, and how far it may be from it.
+    qkv: float64 [T, 3H]. The first three are rounded as here; of the fourth it is known how far rounding takes it."""
+    rounded = qkv.to(torch.bfloat16).double()
+    expected = reference.varlen_attention(rounded, cu_seqlens, heads, scale)
+    apart = rounded_weights(rounded, cu_seqlens, heads, scale, expected, torch.bfloat16)
+    return expected, allowed + ATTENTION_ROUGHLY * apart.nan_to_num(0.0)

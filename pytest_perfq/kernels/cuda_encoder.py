@@ -119,6 +119,6 @@ class CudaEncoder(Encoder):
         down = self.reduce(by.product(inner, layer.down, None, x.dtype))  # [T, I] -> [T, H]
         return by.add_norm(down, middle, layer.output_norm)
 
-    def attention(self, qkv: Tensor, layout: Layout) -> Tensor:
-        """No sequence is longer than the padded ones were, which is what the host knows."""
+    def attention(self, qkv: Tensor, layout: Layout, may_round: bool = False) -> Tensor:
+        """No sequence is longer than the padded ones were, which is what the host knows. Products are in the type of qkv."""
         return self.ops.attend(qkv, layout.cu_seqlens, self.weights.heads, self.weights.head_size**-0.5, layout.seq)

@@ -70,8 +70,8 @@ class CudaOps:
             self.served["tuned"] += 1
         return products.WAYS[way](self.kernels, x, weight, bias, activation)
 
-    def varlen_attention(self, qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float) -> Tensor:
-        """As `attend`, where nobody knows how long the longest sequence is."""
+    def varlen_attention(self, qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float, may_round: bool = False) -> Tensor:
+        """As `attend`, where nobody knows how long the longest sequence is. may_round is a CPU's."""
         return self.attend(qkv, cu_seqlens, heads, scale, len(qkv))
 
     def attend(self, qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float, longest: int) -> Tensor:

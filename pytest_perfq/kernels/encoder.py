@@ -125,7 +125,7 @@ class Encoder:
     def layer(self, x: Tensor, layer: PackedLayer, layout: Layout) -> Tensor:
         """Attention and feed-forward, each added to its input and normalized; the residual in floating point."""
         qkv = self.linear(x, layer.qkv)  # [T, H] -> [T, 3H]
-        context = self.attention(qkv, layout)  # [T, 3H] -> [T, H]
+        context = self.attention(qkv, layout, layer.may_round)  # [T, 3H] -> [T, H]
         middle = self.add_norm(self.reduce(self.linear(context, layer.out)), x, layer.attention_norm)  # [T, H]
         inner = self.linear(middle, layer.up)  # [T, H] -> [T, I]
         return self.add_norm(self.reduce(self.linear(inner, layer.down)), middle, layer.output_norm)  # [T, I] -> [T, H]
@@ -149,9 +149,9 @@ class Encoder:
         inner = self.linear(middle, layer.up)  # [T, H] -> [T, I]
         return add_norm(self.linear(inner, layer.down), middle, layer.output_norm, ("down", "middle", "output"))  # [T, H]
 
-    def attention(self, qkv: Tensor, layout: Layout) -> Tensor:
+    def attention(self, qkv: Tensor, layout: Layout, may_round: bool) -> Tensor:
         """Each token sees the tokens of its own sequence. [T, 3H] -> [T, H]."""
-        return self.ops.varlen_attention(qkv, layout.cu_seqlens, self.weights.heads, self.weights.head_size**-0.5)
+        return self.ops.varlen_attention(qkv, layout.cu_seqlens, self.weights.heads, self.weights.head_size**-0.5, may_round)
 
     def linear(self, x: Tensor, linear: Linear) -> Tensor:
         """[T, K] -> [T, N]: x weight' + bias, and the linear's activation."""

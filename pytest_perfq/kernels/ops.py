@@ -86,8 +86,8 @@ def add_layernorm(x: Tensor, residual: Tensor, linear_bias: Tensor | None, weigh
     return _perfq.add_layernorm(x, residual, linear_bias, weight, bias, eps)
 
 
-def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float) -> Tensor:
-    return _perfq.varlen_attention(qkv, cu_seqlens, heads, scale)
+def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float, may_round: bool = False) -> Tensor:
+    return _perfq.varlen_attention(qkv, cu_seqlens, heads, scale, may_round)
 
 
 def pack_weight(weight: Tensor) -> Tensor:

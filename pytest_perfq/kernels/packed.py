@@ -87,6 +87,11 @@ class PackedLayer:
     scales: LayerScales | None
 
     @property
+    def may_round(self) -> bool:
+        """Whether its attention may multiply in bfloat16: where its linears round as much or more."""
+        return self.qkv.bits != "fp32"
+
+    @property
     def one_op(self) -> bool:
         """Whether the operation `layer` computes it: in fp32 or bf16, or in INT8 with a scale for each token."""
         return self.scales is None and (self.qkv.int8 is None or self.qkv.int8.input is None)

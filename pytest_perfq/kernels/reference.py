@@ -84,8 +84,9 @@ def add_layernorm(x: Tensor, residual: Tensor, linear_bias: Tensor | None, weigh
     return layernorm(x + residual if linear_bias is None else x + linear_bias + residual, weight, bias, eps)
 
 
-def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float) -> Tensor:
-    """qkv [T, 3H] -> softmax(scale q k') v within each sequence, [T, H]; a head is H / heads columns side by side."""
+def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, heads: int, scale: float, may_round: bool = False) -> Tensor:
+    """qkv [T, 3H] -> softmax(scale q k') v within each sequence, [T, H]; a head is H / heads columns side by side. may_round
+    allows kernels what is not done here."""
     hidden = qkv.shape[1] // 3
     output = qkv.new_empty(len(qkv), hidden)
     for rows, into in zip(sequences(qkv, cu_seqlens), sequences(output, cu_seqlens), strict=True):

@@ -166,7 +166,12 @@ class Share {
 
 }  // namespace
 
-void attention(const Attention& call, const Workers& workers) { run_all<Share>(call, workers); }
+void attention(const Attention& call, const Workers& workers) {
+#ifdef PERFQ_AMX
+  if (call.may_round) return attention_rounded(call, workers);
+#endif
+  run_all<Share>(call, workers);
+}
 
 }  // namespace PERFQ_ISA
 }  // namespace perfq

@@ -1,6 +1,7 @@
 // What both kernels of attention share: where the heads of a packed batch lie, and which thread computes which of them.
 #pragma once
 
+#include "amx.h"
 #include "parallel.h"
 #include "quantizing.h"
 
@@ -11,6 +12,11 @@ constexpr float kLog2E = 1.44269504f;
 constexpr float kLowest = -3.0e38f;
 // Queries of one unit of work: enough to pay for packing keys and values again, few enough to share a long row out.
 constexpr int64_t kUnit = 192;
+
+#ifdef PERFQ_AMX
+// What `attention` does of a call that may round.
+void attention_rounded(const Attention& call, const Workers& workers);
+#endif
 
 struct Head {  // one head of one sequence
   int64_t first, length, head;

@@ -7,7 +7,7 @@
 namespace perfq {
 namespace {
 
-Tensor varlen_attention(const Tensor& qkv, const Tensor& cu_seqlens, int64_t heads, double scale) {
+Tensor varlen_attention(const Tensor& qkv, const Tensor& cu_seqlens, int64_t heads, double scale, bool may_round) {
   const char* op = "varlen_attention";
   const Input<float> rows(op, "qkv", qkv, 2);
   const Input<int32_t> starts(op, "cu_seqlens", cu_seqlens, 1);
@@ -17,6 +17,7 @@ Tensor varlen_attention(const Tensor& qkv, const Tensor& cu_seqlens, int64_t hea
   Attention call{};
   call.qkv = rows.data(), call.out = data_of<float>(out), call.cu_seqlens = starts.data();
   call.sequences = starts.count() - 1, call.heads = heads, call.size = size, call.scale = static_cast<float>(scale);
+  call.may_round = may_round;
   kernels().attention(call, workers());
   return out;
 }
@@ -36,6 +37,7 @@ Tensor varlen_attention_int8(const Tensor& qkv, const Tensor& cu_seqlens, int64_
   call.in_as = quantized_as(op, "qkv", scales[0], zeros[0], top);
   call.out_as = quantized_as(op, "the output", scales[1], zeros[1], top);
   call.sequences = starts.count() - 1, call.heads = heads, call.size = size, call.scale = static_cast<float>(scale);
+  call.may_round = true;
   kernels().attention(call, workers());
   return out;
 }

@@ -89,6 +89,7 @@ struct Attention {
   const int32_t* cu_seqlens;  // [sequences + 1]
   int64_t sequences, heads, size;
   float scale;
+  bool may_round;  // queries, keys, values and weights to bfloat16, where the set multiplies it by tiles
 };
 
 struct AddLayerNorm {

@@ -67,6 +67,7 @@ void attend(const Layer& call, const float* x, int64_t sequences, int64_t tokens
   Attention heads{};
   heads.qkv = between.qkv, heads.out = between.context, heads.cu_seqlens = between.cu_seqlens, heads.sequences = sequences;
   heads.heads = call.heads, heads.size = call.size, heads.scale = call.scale;
+  heads.may_round = call.int8 || call.qkv.pairs;
   attention(heads, workers);
   LayerLinear out = call.out;
   out.bias = nullptr;  // added with the residual

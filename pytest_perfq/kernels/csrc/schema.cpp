@@ -20,8 +20,10 @@ PERFQ_LIBRARY(PERFQ_OPS, m) {
   // LayerNorm(x + linear_bias + residual), [T, H].
   m.def(
       "add_layernorm(Tensor x, Tensor residual, Tensor? linear_bias, Tensor weight, Tensor bias, float eps) -> Tensor");
-  // qkv [T, 3H] (queries, keys, values; heads side by side) -> softmax(scale q k') v within each sequence, [T, H].
-  m.def("varlen_attention(Tensor qkv, Tensor cu_seqlens, int heads, float scale) -> Tensor");
+  // qkv [T, 3H] (queries, keys, values; heads side by side) -> softmax(scale q k') v within each sequence, [T, H]. may_round: a
+  // CPU that has tiles of bfloat16 may round queries, keys, values and the weights of the softmax to it; a GPU multiplies in the
+  // type of qkv either way.
+  m.def("varlen_attention(Tensor qkv, Tensor cu_seqlens, int heads, float scale, bool may_round=False) -> Tensor");
 
   // weight [N, K] float32, or bfloat16 -> the layout `linear` reads, flat, of the same type.
   m.def("pack_weight(Tensor weight) -> Tensor");
@@ -29,8 +31,8 @@ PERFQ_LIBRARY(PERFQ_OPS, m) {
   // (nearest, ties to even) where the weight is; products are summed in float32.
   m.def("linear(Tensor x, Tensor weight, Tensor? bias, SymInt out_features, str activation) -> Tensor");
 
-  // One layer as one op: what linear (in bits "fp32" and "bf16"; else linear_int8 with a scale a row), varlen_attention and
-  // add_layernorm give one after the other. packed and biases: of the linears qkv, out, up and down; scales and sums: their
+  // One layer as one op: what linear (in bits "fp32" and "bf16"; else linear_int8 with a scale a row), varlen_attention (which
+  // may round, but in fp32) and add_layernorm give one after the other. packed and biases: of the linears qkv, out, up and down; scales and sums: their
   // weight_scale and weight_sum, none in fp32 and bf16; norms: weight and bias of the one after attention, then of the one after
   // the layer.
   m.def(
@@ -47,7 +49,7 @@ PERFQ_LIBRARY(PERFQ_OPS, m) {
   m.def(
       "linear_int8(Tensor x, Tensor weight, Tensor weight_scale, Tensor weight_sum, Tensor? bias, Tensor? input_scale, "
       "Tensor? input_zero, Tensor? output_scale, Tensor? output_zero, str bits, str activation) -> Tensor");
-  // The same as add_layernorm and varlen_attention between uint8 tensors; scales [1] float and zeros [1] int32, those of
+  // The same as add_layernorm and varlen_attention, which may round, between uint8 tensors; scales [1] float and zeros [1] int32, those of
   // x (qkv), then of the residual, then of the output; levels: 255 (a8) or 127 (a7), the largest value of the output.
   m.def(
       "add_layernorm_int8(Tensor x, Tensor residual, Tensor weight, Tensor bias, float eps, Tensor[] scales, "

@@ -59,7 +59,8 @@ void check_has_products(const char* op, const Tensor& qkv) {
          on.capability % 10, "; take float16");
 }
 
-Tensor varlen_attention(const Tensor& qkv, const Tensor& cu_seqlens, int64_t heads, double scale) {
+// may_round is a CPU's: products here are in the type of qkv.
+Tensor varlen_attention(const Tensor& qkv, const Tensor& cu_seqlens, int64_t heads, double scale, bool /*may_round*/) {
   const char* op = "varlen_attention";
   const Type type = float_type(op, "qkv", qkv);
   const Call call(op, qkv, cu_seqlens, heads, qkv.scalar_type());

@@ -13,6 +13,7 @@ extern "C" __attribute__((visibility("default"))) const Kernels* perfq_played(co
   static Kernels kernels = *other;
   kernels.isa = TEXT(PERFQ_ISA);
   kernels.linear_bf16 = linear_bf16;
+  kernels.attention = attention;
   kernels.layer = layer;
   return &kernels;
 }
