@@ -18,6 +18,9 @@ from test_linear import ACTIVATIONS
 
 from pytest_perfq.kernels import build, isas, reference, toolchain
 
+# Sets that multiply bfloat16 by tiles, and not by vdpbf16ps.
+BY_TILES = (isas.AMX, "played_amx")
+
 
 def matrix16(out_features, in_features, seed=1):
     return weight(out_features, in_features, seed=seed).bfloat16()
@@ -69,8 +72,10 @@ def test_every_nan_stays_one(bf16):
     assert got.isnan().all()
 
 
-def test_the_later_of_a_pair_is_added_first(bf16):
-    """As the instruction is defined: each of the two additions is rounded, to nearest and ties to even."""
+def test_the_later_of_a_pair_is_added_first(bf16, bf16_isa):
+    """As vdpbf16ps is defined: each of the two additions is rounded, to nearest and ties to even."""
+    if bf16_isa in BY_TILES:
+        pytest.skip("a tile adds its products up before it adds them to what it holds")
     x, bias = torch.tensor([[2.0**-12, 1.0]]), torch.tensor([2.0**12])
     products = torch.tensor([[1.0, 2.0**-12]]).bfloat16()
     # 2^12 + 2^-12 is a tie, and stays 2^12, twice. In float64 both are kept; added to each other first they would be.
@@ -79,6 +84,22 @@ def test_the_later_of_a_pair_is_added_first(bf16):
     x = torch.tensor([[1.0, -(2.0**12)]])
     got = bf16.linear(x, bf16.pack_weight(torch.tensor([[2.0**-12, 1.0]]).bfloat16()), bias, 1, "none")
     assert got.item() == 2.0**-12  # 2^12 was gone before the small one came
+
+
+def test_tiles_add_earlier_and_later_products_up_apart(bf16, bf16_isa):
+    """As tdpbf16ps is defined: the products of the earlier ones of all pairs, those of the later ones, and the two sums, each
+    addition rounded to nearest and ties to even."""
+    if bf16_isa not in BY_TILES:
+        pytest.skip("vdpbf16ps adds each product to its sum")
+    large, small = 2.0**12, 2.0**-12  # large + small is a tie, and stays large; large + 2 * small is a float
+    w = bf16.pack_weight(torch.ones(1, 4).bfloat16())
+
+    def summed(*x):
+        return bf16.linear(torch.tensor([x]), w, None, 1, "none").item()
+
+    assert summed(large, small, small, -large) == small  # (large + small) + (small - large): either loses its small one
+    assert summed(large, small, 0.0, small) == large + 2 * small
+    assert summed(large, 0.0, small, small) == large
 
 
 @pytest.mark.parametrize(("in_features", "out_features"), FEATURES)

@@ -4,7 +4,7 @@
 namespace perfq {
 namespace PERFQ_ISA {
 void linear(const Linear& call, const Workers& workers);
-#if defined(__AVX512BF16__) || defined(PERFQ_PLAYED_DOT)
+#if defined(__AVX512BF16__) || defined(PERFQ_PLAYED_DOT) || defined(PERFQ_PLAYED_AMX)
 #define PERFQ_HAS_BF16
 void linear_bf16(const LinearBf16& call, const Workers& workers);
 #else  // an empty entry of the table, which the bindings look at before they or `layer` would call it

@@ -1,9 +1,10 @@
 // y = activation(x W' + b) with the numbers of x and W rounded to bfloat16, their products summed in float, and all else as in
 // linear.cpp: blocks of x packed into L2, panels of W streamed past them, 8 x 32 tiles in registers.
 
+#include "amx.h"
 #include "launchers.h"
 
-#ifdef PERFQ_HAS_BF16
+#if defined(PERFQ_HAS_BF16) && !defined(PERFQ_AMX)  // linear_bf16_amx.cpp is for that
 
 #include "activation.h"
 #include "parallel.h"
