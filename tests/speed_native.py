@@ -5,7 +5,7 @@ in .perfq/speed.json; every time stands in .perfq/speed-native.json.
     python tests/speed_native.py --all            every shape of every model, one thread and all: an hour
     python tests/speed_native.py --models minilm --shapes 8x128 --rounds 50
 
-Peers: TorchScript frozen; onnxruntime in fp32 and INT8 with every fusion; the same INT8 fed one sequence at a time, which
+Peers: TorchScript frozen, in fp32 and, on a processor that has it, bf16; onnxruntime in fp32 and INT8 with every fusion; the same INT8 fed one sequence at a time, which
 needs no padding either; torch.compile and OpenVINO (`pip install openvino`) where `--programs` names them. Models are random: speed does not depend on
 the weights, and what the bits cost in accuracy is measured on trained ones in suites/test_native.py.
 
@@ -35,6 +35,7 @@ from pytest_perfq.contracts import Batch, Model, Program, Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.inputs import half_lengths
+from pytest_perfq.kernels import isas, ops
 from pytest_perfq.kernels.bits import BITS
 from pytest_perfq.kernels.packing import quantize_weight
 
@@ -44,19 +45,23 @@ SHAPES = ((1, 32), (1, 128), (1, 384), (8, 32), (8, 128), (8, 384))
 QUICK = {"bert": SHAPES[:2] + SHAPES[3:4], "minilm": SHAPES[:5]}
 # Hidden size, layers, heads, inner size.
 MODELS = {"bert": (768, 12, 12, 3072), "minilm": (384, 6, 12, 1536)}
-# Name here -> backend and quantization.
-PROGRAMS: dict[str, tuple[str, bool]] = {
-    "torchscript": ("torchscript", False),
-    "ort": ("ort", False),
-    "ort-int8": ("ort", True),
-    "compile": ("compile", False),
-    "native": ("native", False),
-    "w8a8": ("native[bits=w8a8]", True),
-    "w8a7": ("native[bits=w8a7]", True),
-    "w7a7": ("native[bits=w7a7]", True),
+# Name here -> backend, and what it multiplies.
+PROGRAMS: dict[str, tuple[str, str]] = {
+    "torchscript": ("torchscript", "fp32"),
+    "torchscript-bf16": ("torchscript", "bf16"),
+    "ort": ("ort", "fp32"),
+    "ort-int8": ("ort", "int8"),
+    "compile": ("compile", "fp32"),
+    "native": ("native", "fp32"),
+    "bf16": ("native", "bf16"),
+    "w8a8": ("native[bits=w8a8]", "int8"),
+    "w8a7": ("native[bits=w8a7]", "int8"),
+    "w7a7": ("native[bits=w7a7]", "int8"),
 }
-USUAL = [name for name in PROGRAMS if name != "compile"]
+HERE = isas.runnable(isas.cpu_flags())
+USUAL = [name for name in PROGRAMS if name != "compile" and (PROGRAMS[name][1] != "bf16" or set(HERE) & set(isas.BF16))]
 OPENVINO = "openvino"  # no backend of ours
+ROUNDED = (*BITS, "bf16")
 FP32_PEERS = ("torchscript", "ort", "compile", OPENVINO)
 # Three multiplies for 64 products at 3.23 GHz, one Zen 3 core by itself; w7a7 needs 2.5 since, and could reach 331.
 PEAK_GOPS = 275.0
@@ -136,10 +141,11 @@ def build(name: str, model: Model, resources: Resources) -> Any:
         if (alike := cosine(program, batch_of(2, 40, half=True), model)) < 0.99999:
             raise SystemExit(f"OpenVINO's logits have a cosine of {alike:.6f} with eager's: it is not the same model")
         return program
-    backend, quantized = PROGRAMS[name]
+    backend, multiplies = PROGRAMS[name]
     case = Case(
         task=Spec("question-answering"), dataset="synthetic", model=model.source, model_name=model.source,
-        backend=Spec.parse(backend), quantization=Dynamic() if quantized else None,
+        backend=Spec.parse(backend), quantization=Dynamic() if multiplies == "int8" else None,
+        precision="bf16" if multiplies == "bf16" else "fp32",
     )  # fmt: skip
     found = registry.load("backend", case.backend.name)
     if reasons := found.refuses(case):
@@ -254,7 +260,7 @@ def ratios(rows: list[Row], name: str, faster: str, slower: str, goal: float | N
     least = [one for row in rows if (one := row.ratio(faster, slower, min)) is not None]
     alike = [row.cosines[faster] for row in rows if faster in row.cosines and slower in row.times]
     if found:
-        cosine = min(alike) if faster in BITS and alike else None
+        cosine = min(alike) if faster in ROUNDED and alike else None
         yield Figure(f"native {name}", geometric(found), "x", goal, geometric(least), shapes=len(found), cosine=cosine)
 
 
@@ -287,11 +293,13 @@ def _figures(some: list[Row], at: str, model: str) -> Iterator[Figure]:
     yield from ratios(full, f"w7a7 / TorchScript, full; {at}", "w7a7", "torchscript", 2.7)
     yield from ratios(half, f"w7a7 / TorchScript, half; {at}", "w7a7", "torchscript", 5.7)
     yield from ratios(half, f"fp32 / TorchScript, half; {at}", "native", "torchscript", 2.25 if model == "bert" else 2.6)
+    yield from ratios(full, f"bf16 / TorchScript bf16, full; {at}", "bf16", "torchscript-bf16", None)
+    yield from ratios(half, f"bf16 / TorchScript bf16, half; {at}", "bf16", "torchscript-bf16", None)
     best = [one for row in full if (one := best_fp32(row)) is not None]
     if best:
         yield Figure(f"native fp32 / best other fp32, full; {at}", geometric(best), "x", 1.0, shapes=len(best))
         yield Figure(f"native fp32 / best other fp32, full, the lowest; {at}", min(best), "x", 0.97)
-    for name in ("native", "w8a8", "w8a7", "w7a7"):
+    for name in ("native", "bf16", "w8a8", "w8a7", "w7a7"):
         worst = [row.cosines[name] for row in some if name in row.cosines]
         if worst:
             shown = "fp32" if name == "native" else name
@@ -299,23 +307,26 @@ def _figures(some: list[Row], at: str, model: str) -> Iterator[Figure]:
 
 
 def linears(clock: Callable[[], float]) -> Iterator[Figure]:
-    """The w7a7 linears of BERT-base, quantizing their input included, on one thread: of what the multipliers gave right before
-    and after each call, and of what a core of its own gives."""
+    """The w7a7 linears of BERT-base, quantizing their input included, on one thread. With AVX2 alone: of what the multipliers gave
+    right before and after each call, and of what a core of its own gives. Other sets have other units, and no share of those."""
     torch.set_num_threads(1)
-    ops, peak = torch.ops.perfq, MultiplyPeak(clock)
+    runs = ops.select_isa("auto")
+    peak = MultiplyPeak(clock) if runs == "avx2" else None
     for tokens, inside, outside in ((32, 768, 2304), (128, 768, 3072), (128, 3072, 768), (1024, 768, 2304), (1024, 3072, 768)):
         x = torch.randn(tokens, inside)
         whole, scale = quantize_weight(torch.randn(outside, inside), BITS["w7a7"])
         weight, total = ops.pack_weight_int8(whole, "w7a7"), whole.sum(1, dtype=torch.int32)
-        rates, shares, before = [], [], peak.gops()
+        rates, beside = [], [peak.gops() if peak else 0.0]
         for _ in range(60):
             start = clock()
             ops.linear_int8(x, weight, scale, total, None, None, None, None, None, "w7a7", "none")
             rates.append(2e-9 * tokens * inside * outside / (clock() - start))
-            after = peak.gops()
-            shares.append(2 * rates[-1] / (before + after))
-            before = after
+            beside.append(peak.gops() if peak else 0.0)
         name = f"native w7a7 linear {tokens} x {inside} -> {outside}"
+        if peak is None:
+            yield Figure(f"{name}, {runs}", statistics.median(rates), "GOP/s", None, max(rates))
+            continue
+        shares = [2 * rate / (before + after) for rate, before, after in zip(rates, beside, beside[1:], strict=True)]
         yield Figure(f"{name}, of the multiplies beside it", statistics.median(shares), "of peak", None)
         alone, best = statistics.median(rates) / PEAK_GOPS, max(rates) / PEAK_GOPS
         yield Figure(f"{name}, of {PEAK_GOPS:.0f} GOP/s", alone, "of peak", 0.87, best)
@@ -394,7 +405,7 @@ def main() -> None:
                 shares += padding_share(name, programs)
             for program in programs.values():
                 program.close()
-    products = linears(clock) if set(asked.programs) & {"w8a8", "w8a7", "w7a7"} else ()
+    products = linears(clock) if set(asked.programs) & set(BITS) else ()
     found = [*figures(rows), *products, *shares]
     for figure in found:
         print(figure.line())
