@@ -17,14 +17,11 @@ constexpr int64_t kBlockRows = 192;
 constexpr int64_t kBlockBytes = 768 << 10;
 // Depth of a strip: 192 x 32 floats are 24 KiB, half of an L1 of 48 KiB.
 constexpr int64_t kBlockDepth = 192;
-// Such processors follow both panels by themselves, and a core that asks for them as well waits for a tenth to a fifth of its time.
-constexpr bool kAsksAhead = false;
 #else
 // Half of an L2 of 512 KiB: 192 x 256 floats with their padding to 8.
 constexpr int64_t kBlockBytes = 256 << 10;
 // 256 x 16 floats are 16 KiB, half of an L1 of 32 KiB.
 constexpr int64_t kBlockDepth = 256;
-constexpr bool kAsksAhead = true;
 #endif
 
 // Nearly equal blocks of at most kBlockDepth.
@@ -73,6 +70,68 @@ void finish(Activation activation, int rows, float* c, int64_t stride) {
   });
 }
 
+// The weights that come next, `depth` of a panel or of two that are `panel` floats apart: each tile asks for its share of them. Null
+// asks for none.
+#ifdef PERFQ_WIDE
+// A line of each panel in kBesideStep of the depth, or two where there are few tiles to ask for all. A core with AVX512 is done with
+// a strip before half of the next one has come, if that is asked for tile by tile: it waits for 16 lines at a time.
+template <int kPanels>
+class Next {
+ public:
+  struct Beside {
+    void ask() {
+      __builtin_prefetch(at, 0, 2);
+      if (kPanels > 1) __builtin_prefetch(at + panel, 0, 2);
+      at += Ahead::kLine;
+    }
+    void operator()() {
+      ask();
+      if (twice) ask();
+    }
+
+    const char* at;
+    int64_t panel;  // bytes from one to the other
+    bool twice;
+    int64_t until;
+  };
+
+  Next(const float* from, int64_t panel, int64_t depth, int64_t tiles)
+      : from_(reinterpret_cast<const char*>(from)),
+        panel_(panel * static_cast<int64_t>(sizeof(float))),
+        depth_(depth),
+        lines_(from ? depth : 0),
+        share_((lines_ + tiles - 1) / tiles) {}
+
+  Beside beside(int64_t tile) const {
+    const int64_t first = smaller(lines_, tile * share_), steps = (smaller(lines_, first + share_) - first) * kBesideStep;
+    const bool twice = steps > depth_;
+    const int64_t until = round_up(twice ? steps / 2 : steps, kBesideStep);
+    return {from_ + first * Ahead::kLine, panel_, twice, smaller(until, depth_ / kBesideStep * kBesideStep)};
+  }
+
+ private:
+  const char* from_;
+  int64_t panel_, depth_, lines_, share_;
+};
+#else
+// All of a share before its tile.
+template <int kPanels>
+class Next {
+ public:
+  Next(const float* from, int64_t, int64_t depth, int64_t tiles)
+      : ahead_(from, from ? depth * kFloatPanel * static_cast<int64_t>(sizeof(float)) : 0, tiles) {}
+
+  Nothing beside(int64_t) {
+    ahead_.fetch();
+    return {};
+  }
+
+ private:
+  static_assert(kPanels == 1);
+  Ahead ahead_;
+};
+#endif
+
 // One strip against the packed rows. The last panel of an N that is no multiple of 16 goes by way of `edge` [rows][columns].
 // after: the weights that come next, of which as many are fetched; null where nobody knows.
 template <int kPanels>
@@ -88,17 +147,15 @@ void strip(const Linear& call, const Block& block, int64_t number, const float* 
   float bias[kWidth] = {};
   if (call.bias) memcpy(bias, call.bias + column, sizeof(float) * smaller(kWidth, call.out - column));
   const Tiles tiles(block.rows, kTileRows);
-  const int64_t bytes = kAsksAhead && after ? depth * kFloatPanel * static_cast<int64_t>(sizeof(float)) : 0;
-  Ahead next(after, bytes, tiles.count), beside(after ? after + panel : nullptr, bytes, tiles.count);
+  Next<kPanels> next(after, panel, depth, tiles.count);
   for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
     const int rows = tiles.size(t);
     float* to = c + tiles.begin(t) * stride;
-    next.fetch();
-    if constexpr (kPanels > 1) beside.fetch();
+    const auto beside = next.beside(t);
     if (first) {
-      tile_rows<kPanels, true, false>(rows, packed, 0, weight, panel, depth, bias, to, stride);
+      tile_rows<kPanels, true, false>(rows, packed, 0, weight, panel, depth, bias, to, stride, beside);
     } else {
-      tile_rows<kPanels, true, true>(rows, packed, 0, weight, panel, depth, nullptr, to, stride);
+      tile_rows<kPanels, true, true>(rows, packed, 0, weight, panel, depth, nullptr, to, stride, beside);
     }
     if (last && call.activation != Activation::kNone) finish<kPanels>(call.activation, rows, to, stride);
   }

@@ -20,13 +20,17 @@ constexpr int kPackedStep = 8;
 #endif
 constexpr int kColumns = kTileColumns / kWideLanes;  // vectors of a panel
 
+// What a tile does beside its sums: a Beside is called once in kBesideStep of the depth, up to its `until`, a multiple of that.
+constexpr int kBesideStep = 4;
+struct Nothing {};
+
 // c[r][column] = start + sum over k of a(r, k) b[k][column], for 16 columns a panel.
 //
 // a(r, k) is a[k * kPackedStep + r] when kPacked, else a[r * a_stride + k]. b: [depth][16], and another panel `next` floats behind
 // it with two. start: c itself when kAccumulate, else `bias` [16 * kPanels], or zero without one.
-template <int R, int kPanels, bool kPacked, bool kAccumulate>
+template <int R, int kPanels, bool kPacked, bool kAccumulate, class Beside>
 inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth, const float* bias, float* c,
-                 int64_t c_stride) {
+                 int64_t c_stride, Beside beside) {
   constexpr int kAcross = kPanels * kColumns;
   Wide sums[R][kAcross];
   PERFQ_UNROLL
@@ -38,8 +42,7 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next,
                                : Wide{};
     }
   }
-#pragma GCC unroll 2
-  for (int64_t k = 0; k < depth; ++k) {
+  const auto add = [&](int64_t k) {
     Wide by[kAcross];
     PERFQ_UNROLL
     for (int v = 0; v < kAcross; ++v) by[v] = load_wide(b + v / kColumns * next + k * kTileColumns + v % kColumns * kWideLanes);
@@ -49,7 +52,17 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next,
       PERFQ_UNROLL
       for (int v = 0; v < kAcross; ++v) sums[r][v] += x * by[v];
     }
+  };
+  int64_t k = 0;
+  if constexpr (!__is_same(Beside, Nothing)) {
+    for (; k < beside.until; k += kBesideStep) {
+      beside();
+      PERFQ_UNROLL
+      for (int i = 0; i < kBesideStep; ++i) add(k + i);
+    }
   }
+#pragma GCC unroll 2
+  for (; k < depth; ++k) add(k);
   PERFQ_UNROLL
   for (int r = 0; r < R; ++r) {
     PERFQ_UNROLL
@@ -58,15 +71,15 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next,
 }
 
 // The tile of `rows`, from R to kMost.
-template <int kPanels, bool kPacked, bool kAccumulate, int kMost = kTileRows, int R = 1>
+template <int kPanels, bool kPacked, bool kAccumulate, int kMost = kTileRows, int R = 1, class Beside = Nothing>
 inline void tile_rows(int rows, const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth,
-                      const float* bias, float* c, int64_t c_stride) {
+                      const float* bias, float* c, int64_t c_stride, Beside beside = {}) {
   if constexpr (R < kMost) {
     if (rows != R) {
-      return tile_rows<kPanels, kPacked, kAccumulate, kMost, R + 1>(rows, a, a_stride, b, next, depth, bias, c, c_stride);
+      return tile_rows<kPanels, kPacked, kAccumulate, kMost, R + 1>(rows, a, a_stride, b, next, depth, bias, c, c_stride, beside);
     }
   }
-  tile<R, kPanels, kPacked, kAccumulate>(a, a_stride, b, next, depth, bias, c, c_stride);
+  tile<R, kPanels, kPacked, kAccumulate>(a, a_stride, b, next, depth, bias, c, c_stride, beside);
 }
 
 // body<panels>(column) for every strip of as many panels as a tile takes, then for what panel is left.
