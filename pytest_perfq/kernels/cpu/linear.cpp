@@ -13,7 +13,7 @@ namespace {
 // Rows of x packed at a time.
 constexpr int64_t kBlockRows = 192;
 #ifdef PERFQ_WIDE
-// Of packed x: 192 x 768 floats with their padding to 16, where an L2 has 1 MiB or more.
+// Of packed x, where an L2 has 1 MiB or more: 192 x 1024 floats.
 constexpr int64_t kBlockBytes = 768 << 10;
 // Depth of a strip: 192 x 32 floats are 24 KiB, half of an L1 of 48 KiB.
 constexpr int64_t kBlockDepth = 192;
@@ -38,14 +38,7 @@ void pack_rows(const Linear& call, const Block& block, int64_t k, int64_t depth,
   const Tiles tiles(block.rows, kTileRows);
   for (int64_t t = 0; t < tiles.count; ++t, packed += depth * kPackedStep) {
     const float* from = call.x + (block.row + tiles.begin(t)) * call.in + k;
-    if constexpr (kTileRows <= kLanes) {
-      pack_transposed(from, call.in, tiles.size(t), depth, 1.0f, packed, kPackedStep);
-    } else {
-      for (int r = 0; r < tiles.size(t); r += kLanes) {
-        const int rows = static_cast<int>(smaller(int64_t{kLanes}, tiles.size(t) - r));
-        pack_transposed(from + r * call.in, call.in, rows, depth, 1.0f, packed + r, kPackedStep);
-      }
-    }
+    pack_tile(from, call.in, tiles.size(t), depth, packed);
   }
 }
 

@@ -12,7 +12,7 @@ constexpr int kTileColumns = 16;  // of a panel
 // 12 rows of two panels are 24 sums, and with 2 columns of b and a broadcast 27 of 32 registers: 14 loads for 24 multiply-adds.
 // One panel alone is 13 loads for 12.
 constexpr int kTileRows = 12, kTilePanels = 2;
-constexpr int kPackedStep = 16;  // floats from one depth to the next of packed rows
+constexpr int kPackedStep = 12;  // floats from one depth to the next of packed rows
 #else
 // 6 x 2 sums, 2 columns of b and a broadcast fill 15 of 16 registers.
 constexpr int kTileRows = 6, kTilePanels = 1;
@@ -142,6 +142,48 @@ inline void pack_transposed(const float* from, int64_t from_stride, int rows, in
   for (; k < depth; ++k) {
     for (int r = 0; r < 8; ++r) to[k * to_stride + r] = r < rows ? factor * from[r * from_stride + k] : 0.0f;
   }
+}
+
+// The rows of a tile: to[k * kPackedStep + r] = from[r * from_stride + k] for r < rows and k < depth. The other r may be anything.
+inline void pack_tile(const float* from, int64_t from_stride, int rows, int64_t depth, float* to) {
+#ifdef PERFQ_WIDE
+  // Four rows by 16 of the depth at a time, transposed within each 16 bytes: these are then four rows of one depth.
+  typedef float FourAnywhere __attribute__((vector_size(16), aligned(4), may_alias));
+  static_assert(kPackedStep == kTileRows && kTileRows % 4 == 0 && kWideLanes == 16);
+  int64_t k = 0;
+  for (; k + kWideLanes <= depth; k += kWideLanes, to += kWideLanes * kPackedStep) {
+    PERFQ_UNROLL
+    for (int r = 0; r < kTileRows; r += 4) {
+      Wide v[4];
+      PERFQ_UNROLL
+      for (int i = 0; i < 4; ++i) v[i] = load_wide(from + smaller(int64_t{r + i}, int64_t{rows - 1}) * from_stride + k);
+      const Wide a = __builtin_shufflevector(v[0], v[1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+      const Wide b = __builtin_shufflevector(v[0], v[1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+      const Wide c = __builtin_shufflevector(v[2], v[3], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+      const Wide d = __builtin_shufflevector(v[2], v[3], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+      const Wide by_depth[] = {
+          __builtin_shufflevector(a, c, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+          __builtin_shufflevector(a, c, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31),
+          __builtin_shufflevector(b, d, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+          __builtin_shufflevector(b, d, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)};
+      PERFQ_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const Wide w = by_depth[i];
+        FourAnywhere* at = reinterpret_cast<FourAnywhere*>(to + i * kPackedStep + r);
+        at[0] = __builtin_shufflevector(w, w, 0, 1, 2, 3);
+        at[kPackedStep] = __builtin_shufflevector(w, w, 4, 5, 6, 7);
+        at[2 * kPackedStep] = __builtin_shufflevector(w, w, 8, 9, 10, 11);
+        at[3 * kPackedStep] = __builtin_shufflevector(w, w, 12, 13, 14, 15);
+      }
+    }
+  }
+  for (; k < depth; ++k, to += kPackedStep) {
+    for (int r = 0; r < rows; ++r) to[r] = from[r * from_stride + k];
+  }
+#else
+  static_assert(kTileRows <= kLanes);
+  pack_transposed(from, from_stride, rows, depth, 1.0f, to, kPackedStep);
+#endif
 }
 
 }  // namespace PERFQ_ISA
