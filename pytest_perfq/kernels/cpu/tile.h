@@ -42,7 +42,7 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next,
                                : Wide{};
     }
   }
-  const auto add = [&](int64_t k) {
+  const auto add = [&](int64_t k) __attribute__((always_inline)) {
     Wide by[kAcross];
     PERFQ_UNROLL
     for (int v = 0; v < kAcross; ++v) by[v] = load_wide(b + v / kColumns * next + k * kTileColumns + v % kColumns * kWideLanes);
