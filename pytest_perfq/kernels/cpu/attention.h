@@ -49,7 +49,9 @@ inline Source source(const Attention& call, const Head& head, float* rows) {
 inline void finish_row(const Attention& call, const Head& head, int64_t query, float* row, float share) {
   const int64_t at = ((head.first + query) * call.heads + head.head) * call.size;
   float* to = call.out ? call.out + at : row;
-  for (int64_t j = 0; j < call.size; j += kLanes) store(to + j, load(row + j) * all(share));
+  int64_t j = 0;
+  for (; j + kWideLanes <= call.size; j += kWideLanes) store_wide(to + j, load_wide(row + j) * wide(share));
+  for (; j < call.size; j += kLanes) store(to + j, load(row + j) * all(share));
   if (!call.out) quantize_row(row, call.size, call.out_as, call.out8 + at);
 }
 

@@ -1,7 +1,7 @@
 // Queries, keys and values as the tiles of AMX take them: bfloat16, 16 rows of 64 bytes, tile after tile.
 //
-// Beside the functions of amx.h all is the compiler's vectors, so that it runs where those are played; an instruction stands where
-// the compiler would not find it.
+// Beside the functions of amx.h all is the compiler's vectors, so that it runs where those are played; an instruction stands
+// where the compiler would not find it.
 #pragma once
 
 #include "amx.h"
@@ -13,9 +13,9 @@ constexpr int kTmm = kTmmRows * kTmmBytes;           // bytes
 constexpr int kTmmDepth = kTmmBytes / 2;             // bfloat16 of a row
 constexpr int kTmmFloats = kTmmBytes / sizeof(float);
 
-// The multiplier of tiles falls asleep where it has had nothing to do for 1,200 to 2,000 cycles, and takes 900 to wake. One product,
-// into a tile that nobody needs, keeps it awake in the middle of other work; but for some 500 cycles after an instruction of tiles
-// those of 64-byte vectors are issued at half the rate, so that longer work does better to let it sleep.
+// The multiplier of tiles falls asleep where it has had nothing to do for 1,200 to 2,000 cycles, and takes 900 to wake. One
+// product, into a tile that nobody needs, keeps it awake in the middle of other work; but for some 500 cycles after an
+// instruction of tiles those of 64-byte vectors are issued at half the rate, so that longer work does better to let it sleep.
 inline void stay_awake() {
 #ifndef PERFQ_PLAYED_AMX
   tmm_zero<0>();  // else it would wait for the last one
@@ -97,37 +97,45 @@ inline void transpose(Halves (&rows)[16]) {
 }
 
 // Rows that lie `stride` floats apart, `size` numbers each, a multiple of eight. What a tile has beyond them is zero.
-struct Rows16 {
+struct RowsAt {
   const float* at;
   int64_t stride, count, size;
-
-  Halves pairs(int64_t r, int64_t depth) const {
-    const float* from = at + r * stride + depth;
-    return rounded(load_row(from, size - depth), load_row(from + kTmmFloats, size - depth - kTmmFloats));
-  }
 };
 
-// Up to 16 rows as the left factor: tile s, `step` bytes behind the last one, has columns [32 s, 32 s + 32) of them times `factor`.
-// Rows beyond them are left as they are.
-inline void pack_left(const Rows16& rows, float factor, uint8_t* to, int64_t step) {
+// 32 floats, of which `left` are there: all of them where kWhole.
+template <bool kWhole>
+inline Halves rounded(const float* from, int64_t left, Row factor) {
+  const float* last = from + kTmmFloats;
+  if (kWhole) return rounded(load_row(from) * factor, load_row(last) * factor);
+  return rounded(load_row(from, left) * factor, load_row(last, left - kTmmFloats) * factor);
+}
+
+// Up to 16 rows as the left factor: tile s, `step` bytes behind the last one, has columns [32 s, 32 s + 32) of them times
+// `factor`. Rows beyond them are left as they are.
+template <bool kWhole>
+inline void pack_left(const RowsAt& rows, float factor, uint8_t* to, int64_t step) {
   for (int64_t depth = 0; depth < rows.size; depth += kTmmDepth, to += step) {
-    for (int64_t r = 0; r < rows.count; ++r) {
-      const float* from = rows.at + r * rows.stride + depth;
-      const Row first = load_row(from, rows.size - depth), last = load_row(from + kTmmFloats, rows.size - depth - kTmmFloats);
-      store(to + r * kTmmBytes, rounded(first * row(factor), last * row(factor)));
+    const float* from = rows.at + depth;
+    for (int64_t r = 0; r < rows.count; ++r, from += rows.stride) {
+      store(to + r * kTmmBytes, rounded<kWhole>(from, rows.size - depth, row(factor)));
     }
   }
 }
 
 // Up to 16 rows as the right factor, transposed: tile s has [pair of columns 32 s + 2 p][row][2].
-inline void pack_transposed(const Rows16& rows, uint8_t* to) {
+template <bool kWhole>
+inline void pack_transposed(const RowsAt& rows, uint8_t* to) {
   for (int64_t depth = 0; depth < rows.size; depth += kTmmDepth) {
-    Halves block[16];
+    const float* from = rows.at + depth;
+    const int64_t left = rows.size - depth;
+    Halves block[kTmmRows];
     if (rows.count == kTmmRows) {
       PERFQ_UNROLL
-      for (int r = 0; r < kTmmRows; ++r) block[r] = rows.pairs(r, depth);
+      for (int r = 0; r < kTmmRows; ++r) block[r] = rounded<kWhole>(from + r * rows.stride, left, row(1.0f));
     } else {
-      for (int r = 0; r < kTmmRows; ++r) block[r] = r < rows.count ? rows.pairs(r, depth) : Halves{};
+      for (int r = 0; r < kTmmRows; ++r) {
+        block[r] = r < rows.count ? rounded<kWhole>(from + r * rows.stride, left, row(1.0f)) : Halves{};
+      }
     }
     transpose(block);
     PERFQ_UNROLL
@@ -135,24 +143,32 @@ inline void pack_transposed(const Rows16& rows, uint8_t* to) {
   }
 }
 
-// Up to 32 rows as the right factor, as they are: tile j, `step` bytes behind the last one, has [pair of rows][column 16 j + c][2]
-// and, behind the last column, one of ones.
-inline void pack_with_ones(const Rows16& rows, uint8_t* to, int64_t step) {
+// Two rows of 16 columns as pairs, one of the first and one of the second.
+inline Halves paired(Row first, Row second) {
+  const Halves both = rounded(first, second);
+  return __builtin_shufflevector(both, both, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11,
+                                 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+// Up to 32 rows as the right factor, as they are: tile j, `step` bytes behind the last one, has [pair of rows][column 16 j +
+// c][2] and, behind the last column, one of ones.
+inline void pack_with_ones(const RowsAt& rows, uint8_t* to, int64_t step) {
   for (int64_t column = 0; column <= rows.size; column += kTmmFloats, to += step) {
+    const float* from = rows.at + column;
     const int64_t left = rows.size - column;
+    if (rows.count == kTmmDepth && left >= kTmmFloats) {
+      PERFQ_UNROLL
+      for (int r = 0; r < kTmmRows; ++r, from += 2 * rows.stride) {
+        store(to + r * kTmmBytes, paired(load_row(from), load_row(from + rows.stride)));
+      }
+      continue;
+    }
     Row ones = row(0.0f);
     if (left < kTmmFloats) ones[left] = 1.0f;
-    for (int64_t r = 0; r < kTmmDepth; r += 2) {
-      Row pair[2];
-      PERFQ_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        pair[i] = r + i < rows.count ? load_row(rows.at + (r + i) * rows.stride + column, left) + ones : row(0.0f);
-      }
-      const Halves both = rounded(pair[0], pair[1]);
-      store(to + r / 2 * kTmmBytes,
-            __builtin_shufflevector(both, both, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11,
-                                    27, 12, 28, 13, 29, 14, 30, 15, 31));
-    }
+    const auto some = [&](int64_t r) {
+      return r < rows.count ? load_row(rows.at + r * rows.stride + column, left) + ones : row(0.0f);
+    };
+    for (int64_t r = 0; r < kTmmRows; ++r) store(to + r * kTmmBytes, paired(some(2 * r), some(2 * r + 1)));
   }
 }
 
