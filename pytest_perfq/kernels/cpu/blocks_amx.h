@@ -24,8 +24,8 @@ namespace PERFQ_ISA {
 constexpr int kBlockRows = 2 * kTmmRows, kBlockColumns = 2 * kTmmColumns;
 // Bytes of a row and of a panel that a step takes, and of a row of tiles.
 constexpr int64_t kStepBytes = kTmmBytes, kStepPanel = kTmmRows * 2 * kTmmBytes, kTile = kTmmRows * kTmmBytes;
-// Bytes of rows that a panel is held against: a quarter of an L2 of 2 MiB.
-constexpr int64_t kHeldBytes = 512 * 1024;
+// Bytes of rows that a panel is held against: half of an L2 of 2 MiB.
+constexpr int64_t kHeldBytes = 1024 * 1024;
 
 // Rows as they are loaded, [tiles of 16 rows][steps][16][64 bytes]: a tile whose rows lie apart meets a line of memory for each, and
 // waits.

@@ -3,6 +3,7 @@
 // What lies between the ops stays in this thread's scratch, and one call replaces seven, which at a few dozen tokens is a tenth of
 // the time. The numbers are those of the ops, to the last bit.
 
+#include "amx.h"
 #include "launchers.h"
 #include "simd.h"
 
@@ -10,8 +11,13 @@ namespace perfq {
 namespace PERFQ_ISA {
 namespace {
 
-// Tokens of a group, unless one sequence is longer: enough to pay for streaming the weights again, and little memory.
+// Tokens of a group, unless one sequence is longer: enough to pay for streaming the weights again, and little memory. Products by
+// tiles are so fast that the floats between them are what is waited for, unless most of them stay in an L2 of 2 MiB.
+#ifdef PERFQ_AMX
+constexpr int64_t kGroupTokens = 192;
+#else
 constexpr int64_t kGroupTokens = 512;
+#endif
 
 struct Memory {  // [tokens, ...] of a group
   float *qkv, *context, *middle, *sums, *inner;
