@@ -13,8 +13,6 @@ namespace PERFQ_ISA {
 namespace {
 
 constexpr int kQueries = 12;
-// Queries of a tile: more rows that lie where they lie would want more pointers than there are registers.
-constexpr int kScoreRows = 6;
 // Keys a chunk: 12 x (384 + 16) scores are 19 KiB of L1. Sequences up to this length need no rescaling.
 constexpr int64_t kChunk = 384;
 // The step between rows of scores is not a multiple of 4 KiB, so that rows do not evict each other.
@@ -52,8 +50,7 @@ void pack_head(const Source& from, int64_t length, int64_t size, float factor, c
     for (int64_t key = 0; key < length; ++key, to += kTileColumns) {
       const float* v = from.at + 2 * from.part + key * from.stride + column;
       if (width == kTileColumns) {
-        store(to, load(v));
-        store(to + kLanes, load(v + kLanes));
+        for (int j = 0; j < kTileColumns; j += kWideLanes) store_wide(to + j, load_wide(v + j));
       } else {
         for (int64_t j = 0; j < kTileColumns; ++j) to[j] = j < width ? v[j] : 0.0f;
       }
@@ -64,8 +61,8 @@ void pack_head(const Source& from, int64_t length, int64_t size, float factor, c
 // scores[r][0..keys) for one tile of queries; keys beyond the sequence get the lowest number.
 void score(const float* queries, int64_t stride, int rows, const float* keys, int64_t count, int64_t size, float* scores) {
   each_strip(padded(count), [&]<int kPanels>(int64_t key) {
-    tile_rows<kPanels, false, false, kScoreRows>(rows, queries, stride, keys + key * size, kTileColumns * size, size, nullptr,
-                                                 scores + key, kScoreStep);
+    tile_rows<kPanels, false, false>(rows, queries, stride, keys + key * size, kTileColumns * size, size, nullptr, scores + key,
+                                     kScoreStep);
   });
   for (int r = 0; r < rows; ++r) {
     for (int64_t key = count; key < padded(count); ++key) scores[r * kScoreStep + key] = kLowest;
@@ -101,13 +98,13 @@ float soften(float* scores, int64_t count, float& maximum_so_far, float& sum_so_
 // One block of up to 12 queries from `q` on: tiles of rows, whose scores and sums lie one under the other.
 void attend_block(const Attention& call, const Head& head, const Source& from, const Buffers& buffer, int64_t q, int rows) {
   const int64_t width = padded(call.size);
-  const Tiles queries(rows, kScoreRows), tiles(rows, kTileRows);
+  const Tiles tiles(rows, kTileRows);
   float tops[kQueries], sums[kQueries];
   for (int64_t key = 0; key < head.length; key += kChunk) {
     const int64_t count = smaller(kChunk, head.length - key);
-    for (int64_t t = 0; t < queries.count; ++t) {
-      score(from.at + (q + queries.begin(t)) * from.stride, from.stride, queries.size(t), buffer.keys + key * call.size, count,
-            call.size, buffer.scores + queries.begin(t) * kScoreStep);
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      score(from.at + (q + tiles.begin(t)) * from.stride, from.stride, tiles.size(t), buffer.keys + key * call.size, count,
+            call.size, buffer.scores + tiles.begin(t) * kScoreStep);
     }
     for (int r = 0; r < rows; ++r) {
       if (key == 0) {

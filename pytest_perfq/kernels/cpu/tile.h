@@ -70,13 +70,13 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t next,
   }
 }
 
-// The tile of `rows`, from R to kMost.
-template <int kPanels, bool kPacked, bool kAccumulate, int kMost = kTileRows, int R = 1, class Beside = Nothing>
+// The tile of `rows`, from R to kTileRows.
+template <int kPanels, bool kPacked, bool kAccumulate, int R = 1, class Beside = Nothing>
 inline void tile_rows(int rows, const float* a, int64_t a_stride, const float* b, int64_t next, int64_t depth,
                       const float* bias, float* c, int64_t c_stride, Beside beside = {}) {
-  if constexpr (R < kMost) {
+  if constexpr (R < kTileRows) {
     if (rows != R) {
-      return tile_rows<kPanels, kPacked, kAccumulate, kMost, R + 1>(rows, a, a_stride, b, next, depth, bias, c, c_stride, beside);
+      return tile_rows<kPanels, kPacked, kAccumulate, R + 1>(rows, a, a_stride, b, next, depth, bias, c, c_stride, beside);
     }
   }
   tile<R, kPanels, kPacked, kAccumulate>(a, a_stride, b, next, depth, bias, c, c_stride, beside);
