@@ -48,7 +48,7 @@ inline Halves rounded(Row first, Row last) { return (Halves)_mm512_cvtne2ps_pbh(
 #else
 inline Halves rounded(Row first, Row last) {
   const auto high = [](Row value) {  // in the upper half of each lane
-    const RowInts bits = (RowInts)value, sign = bits & -0x7FFFFFFF - 1;
+    const RowInts bits = (RowInts)value, sign = bits & (-0x7FFFFFFF - 1);
     const RowInts nearest = bits + 0x7FFF + (bits >> 16 & 1);
     const RowInts normal = (bits & 0x7F800000) == 0 ? sign : nearest;
     return (Halves)(value != value ? bits | 0x400000 : normal);
