@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import played_bf16
+import played
 import pytest
 import torch
 from emulated import load as load_emulated
@@ -29,10 +29,11 @@ def isa(request, kernels):
 
 
 @pytest.fixture(
-    scope="session", params=[played_bf16.NAME, *(name for name in isas.runnable(isas.cpu_flags()) if name in isas.BF16)]
+    scope="session",
+    params=[played.BF16, played.TILES, *(name for name in isas.runnable(isas.cpu_flags()) if name in isas.BF16)],
 )
 def bf16_isa(request, kernels):
-    """A set that multiplies bfloat16: the played one and, where the processor has one, its own."""
+    """A set that multiplies bfloat16: the played ones and, where the processor has some, its own."""
     return request.param
 
 
@@ -48,8 +49,8 @@ def on_its_set(request):
     if "kernels" not in request.fixturenames:
         return
     name = next((request.getfixturevalue(one) for one in ("isa", "bf16_isa") if one in request.fixturenames), "auto")
-    if name == played_bf16.NAME:
-        played_bf16.choose(CACHE)
+    if name in played.SETS:
+        played.choose(name, CACHE)
     else:
         assert request.getfixturevalue("kernels").select_isa(name) == name or name == "auto"
 

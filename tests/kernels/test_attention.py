@@ -2,7 +2,6 @@
 
 import math
 
-import played_attention
 import pytest
 import tolerance
 import torch
@@ -10,8 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from operands import BATCHES, bounds, few, integers, normal, one, refused, zero
+from played import BY_TILES
 
-from pytest_perfq.kernels import isas, reference
+from pytest_perfq.kernels import reference
 
 
 def by_torch(qkv, lengths, heads, scale):
@@ -133,7 +133,6 @@ def test_what_does_not_fit_is_refused(isa, kernels):
 # Between uint8 tensors.
 
 SCALES, ZEROS = (one(0.03), one(0.01)), (zero(101), zero(60))
-ROUNDING = (isas.AMX, played_attention.NAME)  # sets whose attention between uint8 tensors rounds its weights to bfloat16
 
 
 def check_int8(kernels, isa, qkv, lengths, heads, scales, zeros, levels, allowed=tolerance.ATTENTION):
@@ -142,7 +141,7 @@ def check_int8(kernels, isa, qkv, lengths, heads, scales, zeros, levels, allowed
     output = kernels.varlen_attention_int8(qkv, bounds(lengths), heads, scale, scales, zeros, levels)
     real = reference.dequantize(qkv, scales[0].double(), zeros[0])
     expected = by_torch(real, lengths, heads, scale)
-    if isa in ROUNDING:
+    if isa in BY_TILES:  # which round the weights to bfloat16
         apart = tolerance.rounded_weights(real, bounds(lengths), heads, scale, expected, torch.bfloat16)
         allowed = allowed + tolerance.ATTENTION_ROUGHLY * apart
     tolerance.quantized(output, expected, scales[1], zeros[1], levels, allowed)

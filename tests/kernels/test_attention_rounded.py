@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 
-import played_attention
+import played
 import pytest
 import test_attention
 import tolerance
@@ -29,7 +29,7 @@ globals().update(
 
 @pytest.fixture(
     scope="module",
-    params=[played_attention.NAME, *(name for name in isas.runnable(isas.cpu_flags()) if name == isas.AMX)],
+    params=[played.TILES, *(name for name in isas.runnable(isas.cpu_flags()) if name == isas.AMX)],
 )
 def isa(request, kernels):
     """A set that has tiles: the played one and, where the processor has one, its own."""
@@ -41,8 +41,8 @@ def isa(request, kernels):
 def on_its_set(request, kernels):
     """Chosen again for each test: only one set that is played can be there at a time."""
     name = request.getfixturevalue("isa") if "isa" in request.fixturenames else "auto"
-    if name == played_attention.NAME:
-        played_attention.choose(CACHE)
+    if name in played.SETS:
+        played.choose(name, CACHE)
     else:
         kernels.select_isa(name)
 
@@ -185,7 +185,7 @@ def test_played_tiles_are_the_processors(kernels):
     if isas.AMX not in isas.runnable(isas.cpu_flags()):
         pytest.skip("this processor has no tiles")
     qkv, cu_seqlens = normal(600, 3 * 40), bounds([33, 17, 550])
-    played_attention.choose(CACHE)
+    played.choose(played.TILES, CACHE)
     ours = kernels.varlen_attention(qkv, cu_seqlens, 1, 0.2, True)
     kernels.select_isa(isas.AMX)
     theirs = kernels.varlen_attention(qkv, cu_seqlens, 1, 0.2, True)

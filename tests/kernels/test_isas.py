@@ -181,7 +181,9 @@ def test_a_unit_counts_where_the_system_keeps_its_registers(asked):
         assert asked.units(*one, ZMM_STATE) == (AVX2 | AVX512).get((register, bit), 0)
         assert asked.units(*one, YMM_STATE) == AVX2.get((register, bit), 0)
         assert asked.units(*one, SSE_STATE) == 0
-    assert asked.units(*every, TMM_STATE) == 4095 and asked.units(*every, TMM_STATE & ~0x40000) == 511  # tiles' data is not kept
+    assert (
+        asked.units(*every, TMM_STATE) == 4095 and asked.units(*every, TMM_STATE & ~0x40000) == 511
+    )  # tiles' data is not kept
     assert asked.units(*every, ZMM_STATE) == 511 and asked.units(*every, YMM_STATE) == 7 and asked.units(*every, 0) == 0
     assert asked.units(*(~one & 0xFFFFFFFF for one in every), TMM_STATE) == 0
     assert asked.units(*every, ZMM_STATE & ~0x40) == 7  # one of the three states of AVX512 is not kept

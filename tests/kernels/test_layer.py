@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operands import BATCHES, bounds, few, normal, refused
 from plain_layer import FLOATS, biases_and_norms, layer_matrices, layer_weights
+from played import BY_TILES
 
 from pytest_perfq.kernels import isas, reference
 from pytest_perfq.kernels.bits import BITS
@@ -70,7 +71,7 @@ def test_in_bf16_it_is_the_oracles(hidden, heads, inner, bf16_isa, bf16):
     got = bf16.layer(x, cu_seqlens, *layer_weights(bf16, hidden, inner, "bf16"), *ends)
     doubled = [[one.double() for one in some] for some in (biases, norms)]
     wanted = reference.layer(x.double(), cu_seqlens, matrices, [], *doubled, *ends)
-    tolerance.close(got, wanted, tolerance.LAYER_BF16_TILES if bf16_isa == isas.AMX else tolerance.LAYER_BF16)
+    tolerance.close(got, wanted, tolerance.LAYER_BF16_TILES if bf16_isa in BY_TILES else tolerance.LAYER_BF16)
     torch.library.opcheck(torch.ops.perfq.layer.default, (x, cu_seqlens, *layer_weights(bf16, hidden, inner, "bf16"), *ends))
 
 

@@ -1,5 +1,5 @@
-"""The tiles for processors with a byte dot product (AVX-VNNI, AVX512-VNNI) and for 64-byte vectors, on any x86 with AVX2: that
-instruction is played in plain C++, and the rest of the sources is what those processors run.
+"""The kernels for processors with a byte dot product (AVX-VNNI, AVX512-VNNI), with 64-byte vectors and with tiles (AMX), on any x86
+with AVX2: those instructions are played in plain C++, and the rest of the sources is what those processors run.
 
 The tests of the ops that have such tiles are collected here again, and their own follow.
 """
@@ -41,11 +41,18 @@ for _module in (test_linear_int8, *ONLY_WIDE):
 
 
 def pytest_generate_tests(metafunc):
-    """By vectors of 32 bytes only the INT8 linear is another than AVX2's."""
-    if "isa" in metafunc.fixturenames:
-        home = metafunc.function.__module__
-        names = ["played512"] if home in {module.__name__ for module in ONLY_WIDE} else list(played.SETS)
-        metafunc.parametrize("isa", names, indirect=True, scope="module")
+    """By vectors of 32 bytes only the INT8 linear is another than AVX2's, and by tiles too as far as this module goes. Its own tests
+    of INT8 run on the real sets as well, where the processor has them."""
+    if "isa" not in metafunc.fixturenames:
+        return
+    home, names = metafunc.function.__module__, list(played.BYTES)
+    if home in {module.__name__ for module in ONLY_WIDE}:
+        names = ["played512"]
+    elif metafunc.function.__name__.startswith("test_int8") or home == test_linear_int8.__name__:
+        names.append(played.TILES)
+    if home == __name__ and played.TILES in names:
+        names += [name for name in isas.runnable(isas.cpu_flags()) if name not in ("portable", "avx2")]
+    metafunc.parametrize("isa", names, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +64,12 @@ def isa(request, kernels):
 @pytest.fixture(autouse=True)
 def on_its_set(request):
     """Chosen again for each test: only one set that is played can be there at a time."""
-    if "isa" in request.fixturenames:
-        played.choose(request.getfixturevalue("isa"), CACHE)
+    if "isa" not in request.fixturenames:
+        return
+    if (name := request.getfixturevalue("isa")) in played.SETS:
+        played.choose(name, CACHE)
+    else:
+        ops.select_isa(name)
 
 
 def hold_alike(ours, theirs):

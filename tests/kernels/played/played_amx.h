@@ -77,28 +77,36 @@ inline void tmm_dot_signed_bytes() {
 
 inline float tmm_flushed(float value) { return std::fabs(value) < FLT_MIN ? std::copysign(0.0f, value) : value; }
 
-inline float tmm_number(const uint8_t* from) {
-  uint16_t upper;
-  memcpy(&upper, from, sizeof upper);
-  const uint32_t bits = uint32_t{upper} << 16;
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return tmm_flushed(value);
-}
+// Number k of each row's 32, row by row.
+struct TmmNumbers {
+  explicit TmmNumbers(const Tmm& from) {
+    for (int row = 0; row < kTmmRows; ++row) {
+      for (int k = 0; k < kTmmBytes / 2; ++k) {
+        uint16_t upper;
+        memcpy(&upper, from.bytes[row] + 2 * k, sizeof upper);
+        const uint32_t bits = uint32_t{upper} << 16;
+        memcpy(&of[row][k], &bits, sizeof bits);
+        of[row][k] = tmm_flushed(of[row][k]);
+      }
+    }
+  }
+  float of[kTmmRows][kTmmBytes / 2];
+};
 
 template <int kSums, int kX, int kW>
 inline void tmm_dot_bf16() {
-  Tmm &sums = used_tmm(kSums), &x = used_tmm(kX), &w = used_tmm(kW);
+  Tmm& sums = used_tmm(kSums);
+  const TmmNumbers x(used_tmm(kX)), w(used_tmm(kW));
   for (int m = 0; m < kTmmRows; ++m) {
-    float row[kTmmColumns];
+    float row[kTmmColumns], halves[kTmmBytes / 2] = {};  // of each column the sum of earlier products, and of later ones
     memcpy(row, sums.bytes[m], sizeof row);
-    for (int n = 0; n < kTmmColumns; ++n) {
-      float halves[2] = {};
-      for (int k = 0; k < kTmmBytes / 2; ++k) {
-        float& half = halves[k % 2];
-        half = tmm_flushed(std::fma(tmm_number(x.bytes[m] + 2 * k), tmm_number(w.bytes[k / 2] + 4 * n + k % 2 * 2), half));
+    for (int k = 0; k < kTmmRows; ++k) {
+      for (int n = 0; n < kTmmBytes / 2; ++n) {
+        halves[n] = tmm_flushed(__builtin_fmaf(x.of[m][2 * k + n % 2], w.of[k][n], halves[n]));
       }
-      row[n] = tmm_flushed(tmm_flushed(row[n]) + tmm_flushed(halves[0] + halves[1]));
+    }
+    for (int n = 0; n < kTmmColumns; ++n) {
+      row[n] = tmm_flushed(tmm_flushed(row[n]) + tmm_flushed(halves[2 * n] + halves[2 * n + 1]));
     }
     memcpy(sums.bytes[m], row, sizeof row);
   }

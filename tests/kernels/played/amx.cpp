@@ -1,5 +1,4 @@
-// A set of launchers whose attention multiplies by the tiles that played_amx.h plays. What is not compiled here is that of another
-// set.
+// A set of launchers that multiply by the tiles that played_amx.h plays. What is not compiled here is that of another set.
 
 #include "launchers.h"
 
@@ -14,6 +13,9 @@ extern "C" __attribute__((visibility("default"))) const Kernels* perfq_played(co
   kernels = *other;
   kernels.isa = TEXT(PERFQ_ISA);
   kernels.attention = attention;
+  kernels.linear_int8 = linear_int8;
+  kernels.linear_bf16 = linear_bf16;
+  kernels.layer = layer;
   return &kernels;
 }
 
