@@ -26,7 +26,8 @@ struct alignas(64) TmmShapes {
   uint8_t rows[16] = {};
 };
 
-// While it lives, this thread has all eight, whole; before and after nothing is kept of them at a switch of threads.
+// While it lives, this thread has all eight, whole; before and after nothing is kept of them at a switch of threads. One at a time: the
+// end of a second would take them from the first.
 class Tmms {
  public:
   Tmms() {
