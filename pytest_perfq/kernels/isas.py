@@ -7,6 +7,7 @@ another machine built never runs an instruction that this one lacks.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ _BF16 = (*_AVX512, "-mavx512vnni", "-mavx512bf16")
 _BF16_NEEDS = _AVX512_NEEDS | {"avx512_vnni", "avx512_bf16"}
 AVX512BF16, AMX = "avx512bf16", "amx"
 BF16 = (AVX512BF16, AMX)  # the sets that multiply bfloat16
+TILES = frozenset({"amx_tile", "amx_int8", "amx_bf16"})
 PORTABLE: Mapping[str, Isa] = {"portable": Isa((), frozenset())}
 # The better of two later. A new one is a line here, and one in cpu/processor.h for each unit that is not there yet.
 X86: Mapping[str, Isa] = {
@@ -44,7 +46,7 @@ X86: Mapping[str, Isa] = {
     "avxvnni": Isa((*_AVX2, "-mavxvnni"), _AVX2_NEEDS | {"avx_vnni"}),
     "avx512vnni": Isa((*_AVX512, "-mavx512vnni"), _AVX512_NEEDS | {"avx512_vnni"}),
     AVX512BF16: Isa(_BF16, _BF16_NEEDS),
-    AMX: Isa((*_BF16, "-mamx-tile", "-mamx-int8", "-mamx-bf16"), _BF16_NEEDS | {"amx_tile", "amx_int8", "amx_bf16"}),
+    AMX: Isa((*_BF16, "-mamx-tile", "-mamx-int8", "-mamx-bf16"), _BF16_NEEDS | TILES),
 }
 
 
@@ -96,5 +98,15 @@ def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
     for line in lines:
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
+            flags = frozenset(value.split())
+            return flags if TILES.isdisjoint(flags) or gives_tiles() else flags - TILES
     return frozenset()
+
+
+def gives_tiles() -> bool:
+    """Whether Linux gives a process tiles that asks, as dispatch.cpp does: a sandbox may forbid that, and another set runs.
+    Linux, Documentation/arch/x86/xstate.rst."""
+    arch_prctl, get_supported, tile_data = 158, 0x1021, 1 << 18
+    supported = ctypes.c_uint64()
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(arch_prctl, get_supported, ctypes.byref(supported)) == 0 and bool(supported.value & tile_data)

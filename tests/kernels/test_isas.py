@@ -48,6 +48,22 @@ def test_what_a_processor_runs_is_what_is_compiled_for_it(flags, monkeypatch):
     assert isas.runnable(flags) == list(isas.compiled(flags)) == RUN[flags]
 
 
+@pytest.mark.parametrize("gives", [True, False])
+def test_tiles_count_where_the_system_gives_them(gives, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(isas, "gives_tiles", lambda: asked.append(1) or gives)
+    other, sapphire = tmp_path / "other", tmp_path / "sapphire"
+    other.write_text(f"processor\t: 0\nflags\t\t: {' '.join(sorted(COOPER_LAKE))}\n")
+    sapphire.write_text(f"processor\t: 0\nflags\t\t: {' '.join(sorted(SAPPHIRE_RAPIDS))}\n")
+    assert isas.cpu_flags(str(other)) == COOPER_LAKE and not asked  # nobody is asked for what is not there
+    assert isas.cpu_flags(str(sapphire)) == SAPPHIRE_RAPIDS - (frozenset() if gives else isas.TILES)
+
+
+@pytest.mark.skipif(isas.AMX not in isas.runnable(isas.cpu_flags()), reason="this processor gives no tiles")
+def test_the_system_is_asked_as_the_library_asks(kernels):
+    assert isas.gives_tiles() and kernels.select_isa("auto") == isas.AMX
+
+
 @needs_x86
 @pytest.mark.parametrize(
     ("flags", "chosen", "runs"),
