@@ -148,7 +148,9 @@ inline void quantize_spread(const float* x, int64_t size, RowScale as, int32_t l
   for (; k + 4 * kLanes <= size; k += 4 * kLanes) {
     alignas(32) uint8_t bytes[4 * kLanes];
     const __m256i q = quantized32(x + k, _mm256_set1_ps(inverse), zeros, tops);
-    if constexpr (sizeof(T) == 1) {
+    if (sizeof(T) == 1 && step == kLanes) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), q);
+    } else if constexpr (sizeof(T) == 1) {
       const __m128i low = _mm256_castsi256_si128(q), high = _mm256_extracti128_si256(q, 1);
       _mm_storel_epi64(reinterpret_cast<__m128i*>(to), low);
       _mm_storeh_pd(reinterpret_cast<double*>(to + step), _mm_castsi128_pd(low));
