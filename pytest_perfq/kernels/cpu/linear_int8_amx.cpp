@@ -19,13 +19,14 @@ static_assert(kBlockColumns == kInt8Panel);
 int32_t levels_of(Bits bits) { return bits == Bits::kW8A8 ? 255 : 127; }
 Zero zero_of(Bits bits) { return bits == Bits::kW8A8 ? Zero::kIn : Zero::kOff; }
 
-typedef int8_t Bytes __attribute__((vector_size(kStepBytes)));
-typedef int8_t BytesAnywhere __attribute__((vector_size(kStepBytes), aligned(1), may_alias));
+typedef uint8_t Bytes __attribute__((vector_size(kStepBytes)));
+typedef uint8_t BytesAnywhere __attribute__((vector_size(kStepBytes), aligned(1), may_alias));
 typedef int16_t Words __attribute__((vector_size(kStepBytes)));
 typedef int16_t WordsAnywhere __attribute__((vector_size(kStepBytes), aligned(1), may_alias));
 
+// Below zero it wraps around, to what a signed byte is; so does what lies beyond the depth.
 void take_off(int32_t zero, uint8_t* from) {
-  *reinterpret_cast<BytesAnywhere*>(from) -= Bytes{} + static_cast<int8_t>(zero);
+  *reinterpret_cast<BytesAnywhere*>(from) -= Bytes{} + static_cast<uint8_t>(zero);
 }
 
 // 16 columns of a panel in twos become half of one in fours.

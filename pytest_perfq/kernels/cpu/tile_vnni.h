@@ -84,9 +84,9 @@ inline Sums broadcast4(const uint8_t* from) {
 
 // Two vectors of columns of sums [R][columns]. Few rows have two sums for each output, so that enough are in flight. Not inlined:
 // see tile_int8.h.
-template <int R, class Weights>
+template <int R, class Weights, bool kAsks>
 __attribute__((noinline)) void columns(const uint8_t* x, const int8_t* w, int64_t next, int64_t depth, bool carry,
-                                       int32_t* sums) {
+                                       const char* asked, int32_t* sums) {
   constexpr int kStride = Weights::kColumns;
   constexpr int kWays = R * kVectors < kInFlight && 2 * R <= kRows ? 2 : 1;
   Sums total[kWays][R][kVectors] = {};
@@ -98,6 +98,10 @@ __attribute__((noinline)) void columns(const uint8_t* x, const int8_t* w, int64_
     Weights::sort(total[0][r]);
   }
   for (int64_t k = 0; k < depth; k += kGathered, x += R * kGathered, w += Weights::kPanel * kGathered) {
+    if constexpr (kAsks) {
+      __builtin_prefetch(asked, 0, 2);
+      asked += Ahead::kLine;
+    }
     PERFQ_UNROLL
     for (int quad = 0; quad < kGathered / 4; ++quad) {
       Sums by[kVectors];
@@ -123,9 +127,13 @@ __attribute__((noinline)) void columns(const uint8_t* x, const int8_t* w, int64_
 // sums [R][columns] of x, [depth / 8][R][8] elements, and w, one panel (and the one `next` bytes behind it); added to what is
 // there when `carry`.
 template <int R, class Weights>
-inline void tile(const uint8_t* x, const int8_t* w, int64_t next, int64_t depth, bool carry, int32_t* sums) {
-  for (int column = 0; column < Weights::kColumns; column += kVectors * kSums) {
-    columns<R, Weights>(x, w + column * 4, next, depth, carry, sums + column);
+inline void tile(const uint8_t* x, const int8_t* w, int64_t next, int64_t depth, bool carry, const char* asked, int32_t* sums) {
+  for (int column = 0; column < Weights::kColumns; column += kVectors * kSums, asked = nullptr) {
+    if (asked) {
+      columns<R, Weights, true>(x, w + column * 4, next, depth, carry, asked, sums + column);
+    } else {
+      columns<R, Weights, false>(x, w + column * 4, next, depth, carry, nullptr, sums + column);
+    }
   }
 }
 
@@ -134,8 +142,7 @@ void tile_rows(int rows, const uint8_t* x, const int8_t* w, int64_t next, int64_
   if constexpr (R > 1) {
     if (rows < R) return tile_rows<kBits, R - 1>(rows, x, w, next, depth, carry, ahead, sums);
   }
-  ahead.fetch();
-  tile<R, typename Shape<kBits>::Weights>(x, w, next, depth, carry, sums);
+  tile<R, typename Shape<kBits>::Weights>(x, w, next, depth, carry, ahead.during(depth / kGathered), sums);
 }
 
 }  // namespace PERFQ_ISA
