@@ -56,6 +56,7 @@ class TextClassification(HeadTask):
                 f"one of: {shapes}; choose another data set or rename its columns"
             )
         need(table, (*texts, "label"), self.name)
+        _check_labels(table)
         names = table.classes.get("label") or _names(table)
         rows = []
         for at, row in enumerate(table.rows):
@@ -116,6 +117,19 @@ class TextClassification(HeadTask):
         return [examples.labels.index(name) for name in outcomes.predictions], [row["label"] for row in rows]
 
 
+def _check_labels(table: _data.Table) -> None:
+    """Raises DataError for the first label that names no class."""
+    texts = any(isinstance(row["label"], str) for row in table.rows)
+    for at, row in enumerate(table.rows):
+        label = row["label"]
+        if isinstance(label, str if texts else int) and not isinstance(label, bool):
+            continue
+        wanted = "those before or after it are texts" if texts else "labels are texts, or whole numbers from 0 on"
+        raise DataError(
+            f"example {at} of split {table.split!r} of {table.name!r} has label {label!r}, and {wanted}; mend column 'label'"
+        )
+
+
 def _names(table: _data.Table) -> tuple[str, ...]:
     """Class names of a label column without any: the texts themselves, or the integers as text."""
     values = {row["label"] for row in table.rows}
@@ -132,7 +146,9 @@ def _class_of(model: Model, examples: Examples) -> dict[int, int]:
             f"model {model.source!r} tells {len(labels)} classes apart ({', '.join(labels.values())}), but {examples.name} has "
             f"{len(examples.labels)} ({', '.join(examples.labels)}); choose a model trained on these classes"
         )
-    if all(name.startswith("LABEL_") for name in labels.values()):
+    # Nobody named the classes on one side: then both count them alike, as the model was trained on these integers.
+    counted = tuple(str(at) for at in range(len(examples.labels)))
+    if examples.labels == counted or all(name.startswith("LABEL_") for name in labels.values()):
         return {index: index for index in labels}
     known = {name.lower(): at for at, name in enumerate(examples.labels)}
     strange = [name for name in labels.values() if name.lower() not in known]

@@ -1,7 +1,9 @@
 """Where examples come from, and what is said of data that is not what a task needs."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -78,6 +80,10 @@ def test_answers_in_flat_columns(home):
         ("text-classification", {"sentence": ["a"]}, "needs sentence, label and lacks label"),
         ("text-classification", {"sentence": ["a", "b"], "label": [-1, 1]}, "example 0 of split 'validation' of 'odd' has "
          "label -1, but there are 2 classes; choose a split whose labels are published"),
+        ("text-classification", {"sentence": ["a", "b"], "label": [1, None]}, "example 1 of split 'validation' of 'odd' has "
+         "label None, and labels are texts, or whole numbers from 0 on; mend column 'label'"),
+        ("text-classification", {"sentence": ["a", "b"], "label": [1.0, 3.8]}, "example 0 .* has label 1.0, and labels are texts"),
+        ("text-classification", {"sentence": ["a", "b"], "label": ["no", None]}, "example 1 .* has label None, and those before or"),
         ("token-classification", {"tokens": [["a", "b"]], "ner_tags": [["O"]]},
          "has 2 tokens and 1 ner_tags; give one tag a token"),
         ("token-classification", {"tokens": [["a"]], "ner_tags": [[4]]}, "has ner_tag 4, but 0 tags have names"),
@@ -95,6 +101,25 @@ def test_labels_written_as_words(home):
     found = examples("text-classification", home, "words")
     assert found.labels == ("no", "yes")
     assert [row["label"] for row in found.rows] == [1, 0]
+
+
+def test_labels_that_are_counted_are_those_that_the_model_was_trained_on(home):
+    """Whatever names its configuration gives them; where both have names these decide."""
+    write(home.data / "counted", {"sentence": ["a", "b", "c"], "label": [0, 2, 1]})
+    write(home.data / "words", {"sentence": ["a", "b", "c"], "label": ["low", "mid", "top"]})
+    task, config = registry.load("task", "text-classification"), SimpleNamespace(id2label={0: "top", 1: "mid", 2: "low"})
+    model = SimpleNamespace(source="mine", config=config)
+    logits = [{"logits": np.eye(3, dtype=np.float32)[best]} for best in (0, 2, 0)]
+    answers = {}
+    for name in ("counted", "words"):
+        found = examples("text-classification", home, name)
+        task.fits(model, found)
+        case = case_of("text-classification", dataset=name)
+        answers[name] = list(task.outcomes(case, model, found, found.rows, [], logits).predictions)
+    assert answers == {"counted": ["0", "2", "0"], "words": ["top", "low", "top"]}
+    config.id2label = {0: "top", 1: "mid"}
+    with pytest.raises(UsageError, match=r"tells 2 classes apart \(top, mid\), but counted has 3 \(0, 1, 2\)"):
+        task.fits(model, examples("text-classification", home, "counted"))
 
 
 def test_a_data_set_that_the_mirror_lacks(home):
