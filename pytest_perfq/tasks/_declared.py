@@ -26,6 +26,15 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "token-classification": {},
     "text-classification": {},
 }
+# What people write -> what they mean, where letters alone would lead to another task.
+ALIASES = {
+    "sequence-classification": "text-classification",
+    "sentiment-analysis": "text-classification",
+    "ner": "token-classification",
+    "named-entity-recognition": "token-classification",
+    "qa": "question-answering",
+    "extractive-qa": "question-answering",
+}
 # What may stand before the colon of a model; without a colon it is a hub id or a folder.
 SOURCES = ("synthetic", "finetuned", "package")
 

@@ -18,6 +18,16 @@ def test_every_task_declares_its_options_and_takes_their_defaults(name):
     assert registry.load("task", name).options(case_of(name)) == defaults
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("sequence-classification", "text-classification"), ("NER", "token-classification"), ("qa", OURS[0])]
+)
+def test_what_people_call_a_task_is_asked_back(name, meant):
+    """By letters alone the first would be token-classification."""
+    with pytest.raises(UnknownName, match=rf"^unknown task '{name}'; did you mean '{meant}'\? known: question-answering, "):
+        registry.check("task", name)
+    assert set(_declared.ALIASES.values()) <= set(OURS) and not set(_declared.ALIASES) & set(OURS)
+
+
 def test_the_options_of_question_answering_are_the_squad_scripts():
     assert _declared.options(case_of("question-answering[n_best=5,version_2]").task) == {
         "doc_stride": 128, "max_length": 384, "max_answer_length": 30, "n_best": 5, "version_2": True,
