@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -50,12 +52,19 @@ class Plan:
     l2: str = "warm"
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = os.strerror(errno.ENOSPC)
+
+
 @contextlib.contextmanager
-def _out_of_memory(case: Case, materials: Materials) -> Iterator[None]:
-    """Running out of memory ends the case, not the run: everything kept is freed for the next one."""
+def _out_of_room(case: Case, materials: Materials) -> Iterator[None]:
+    """Running out of memory or of disk ends the case, not the run: everything kept in memory is freed for the next one."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
+        if getattr(error, "errno", None) in FULL or NO_SPACE in str(error):  # libraries in C++ say it in a RuntimeError
+            advice = f"free some, or choose another folder than {materials.resources.cache} by PERFQ_CACHE"
+            raise ProgramError(f"{case.id} found no room on the disk ({error}); {advice}") from error
         text = str(error)
         if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
             materials.close()
@@ -92,7 +101,7 @@ class Workbench:
     def measure(self, case: Case, limits: Sequence[Limit] = ()) -> Measurement:
         """The measurement of a case that was not refused. limits: so that percentile promises get the rounds they need.
         Raises PerfqError; running out of memory is a ProgramError and frees every program kept."""
-        with _out_of_memory(case, self.materials):
+        with _out_of_room(case, self.materials):
             if case.kind == "accuracy":
                 with self._lock(case).read_lock():
                     return self._accuracy(case)
@@ -100,7 +109,7 @@ class Workbench:
 
     def call(self, case: Case) -> TimedCall:
         """One forward pass of a latency case that was not refused, to be timed by somebody else. Raises PerfqError."""
-        with _out_of_memory(case, self.materials), self._lock(case).read_lock():
+        with _out_of_room(case, self.materials), self._lock(case).read_lock():
             return self._side(case, self.materials.program(case), self._batch(case))
 
     def audit(self, call: TimedCall) -> None:

@@ -1,5 +1,6 @@
 """Measurements against what torch says of the same model, and what a timed section promises."""
 
+import errno
 import subprocess
 import sys
 import textwrap
@@ -186,6 +187,23 @@ def test_logits_that_are_not_numbers_are_never_timed(bench):
 def test_memory_running_out_ends_one_case(bench):
     with pytest.raises(ProgramError, match=r"hungry@cpu.* ran out of memory \(cannot have 9 TiB\); lower batch_size"):
         bench.measure(case("hungry"))
+    assert bench.measure(case()).score().value == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device", "/cache/models/x.onnx"), RuntimeError("write: No space left on device")],
+)
+def test_a_full_disk_ends_one_case_and_is_told(bench, fakes, monkeypatch, error):
+    def build(*given):
+        raise error
+
+    monkeypatch.setattr(type(fakes.SLOW), "build", build)
+    with pytest.raises(
+        ProgramError, match=r"^synthetic.*slow@cpu.* found no room on the disk \(.*No space left on device.*\); free some"
+    ):
+        bench.measure(case("slow"))
+    monkeypatch.undo()
     assert bench.measure(case()).score().value == pytest.approx(0.9)
 
 
