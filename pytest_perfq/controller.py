@@ -45,6 +45,7 @@ class Controller:
         self.ahead: Path | None = None
         self._recorder: Recorder | None = None
         self._walk: Sequence[str] = ()
+        self._deselected: list[pytest.Item] = []
 
     @property
     def recorder(self) -> Recorder:
@@ -55,12 +56,18 @@ class Controller:
             self._recorder = Recorder(self.settings)
         return self._recorder
 
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """What -k, -m and the like leave out."""
+        self._deselected += items
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """With cases to judge, the store is opened before the first is measured."""
         total = sum(_judged(item, self.settings) for item in session.items)
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not total or broken or session.config.option.collectonly:
             return
+        if self.settings.save is not None and self.settings.overwrite and self._deselected:
+            self._or_exit(self._check_replaced)
         if (self.settings.vs or self.settings.confirm) and self.settings.only != "accuracy":
             self._or_exit(lambda: self._check_ahead(session))
         self._or_exit(lambda: self.recorder.open(total))
@@ -92,6 +99,12 @@ class Controller:
         if self.ahead is None:
             self.ahead = Path(tempfile.mkdtemp(prefix="perfq-")) / "ahead.json"
         return self.ahead
+
+    def _check_replaced(self) -> None:
+        from pytest_perfq import collecting, recorder
+
+        found = [one.case.id for item in self._deselected if (one := collecting.collected(item)) is not None]
+        recorder.check_replaced(str(self.settings.save), found)
 
     def _check_ahead(self, session: pytest.Session) -> None:
         from pytest_perfq import ahead

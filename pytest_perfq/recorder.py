@@ -265,6 +265,23 @@ def check(settings: Settings) -> None:
             raise UsageError(f"--perf-save is {settings.save}, whose folder cannot be made: {error}; give another") from error
 
 
+def check_replaced(folder: str, left_out: Sequence[str]) -> None:
+    """Raises UsageError where the baseline in `folder` has cases that the suite has and this run leaves out: nobody would miss
+    them later. What the suite has no longer may go."""
+    from pytest_perfq import baselines
+    from pytest_perfq.baselines.layout import META
+    from pytest_perfq.report.apart import few
+
+    if not (Path(folder) / META).is_file():
+        return
+    known = baselines.load(folder)
+    if gone := [name for name in left_out if name in known]:
+        raise UsageError(
+            f"--perf-overwrite would put this run in the place of {folder}, which has {len(known)} cases, {len(gone)} of them "
+            f"deselected here: {few(gone)}; run the whole suite, or save under another name"
+        )
+
+
 def _same_settings(stored: dict[str, Any], given: dict[str, Any]) -> None:
     for name in sorted({*stored, *given} - {"items", "strict"}):
         if stored.get(name) != given.get(name):

@@ -82,6 +82,17 @@ def test_a_place_that_is_taken_is_refused_before_measuring(house):
     assert house.run("--perf-save=baselines/v1", "--perf-overwrite").ret == 0
 
 
+def test_a_part_of_a_suite_does_not_take_the_place_of_the_whole(house):
+    house.suite("backend=['eager', 'idle'], latency=False")
+    assert house.run("--perf-save=baselines/v1").ret == 0
+    part = house.run("-k", "idle", "--perf-save=baselines/v1", "--perf-overwrite")
+    assert part.ret == 4 and "baselines/v1, which has 2 cases, 1 of them deselected here: " in part.stderr.str()
+    assert "eager@cpu/fp32/accuracy; run the whole suite, or save under another name" in part.stderr.str()
+    assert house.run("-k", "idle", "--perf-save=baselines/part", "--perf-overwrite").ret == 0
+    house.suite("backend=['idle'], latency=False")  # what the suite has no longer may go
+    assert house.run("--perf-save=baselines/v1", "--perf-overwrite").ret == 0
+
+
 def test_a_run_says_what_it_saved_and_which_cases_its_baseline_does_not_have(house):
     both = "latency=False, budgets=Budget(min_score=0.85)"
     house.suite(f"backend=['eager', 'wrong'], {both}")
