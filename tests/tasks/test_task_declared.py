@@ -23,7 +23,7 @@ def test_every_task_declares_its_options_and_takes_their_defaults(name):
 )
 def test_what_people_call_a_task_is_asked_back(name, meant):
     """By letters alone the first would be token-classification."""
-    with pytest.raises(UnknownName, match=rf"^unknown task '{name}'; did you mean '{meant}'\? known: question-answering, "):
+    with pytest.raises(UnknownName, match=rf"^unknown task '{name}'; did you mean '{meant}'\? known: .*question-answering, "):
         registry.check("task", name)
     assert set(_declared.ALIASES.values()) <= set(OURS) and not set(_declared.ALIASES) & set(OURS)
 
