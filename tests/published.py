@@ -14,7 +14,8 @@ import transformers
 from datasets import ClassLabel, Features, List, Value
 from hub import PARQUET_BRANCH, Hub
 
-from pytest_perfq.tasks import _data, _synthetic, _vocabulary
+from pytest_perfq.tasks import _synthetic, _vocabulary
+from pytest_perfq.tasks._table import texts
 
 DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
 # What the suites of the two model cards ask for, and the former name of the first.
@@ -79,7 +80,7 @@ def parquet(name: str, split: str, most: int) -> bytes:
 @cache
 def tokenizer(name: str) -> object:
     """A cased WordPiece tokenizer over the training texts of an embedded data set."""
-    return _vocabulary.tokenizer(_data.texts(rows(name, "train", 300)), 512)
+    return _vocabulary.tokenizer(texts(rows(name, "train", 300)), 512)
 
 
 def model(name: str, architecture: str, pickle: bool = False) -> dict[str, bytes]:

@@ -7,10 +7,9 @@ hub's columns, `/` and `:` in a name written `-`.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from typing import Any
 from pytest_perfq.contracts import Resources
 from pytest_perfq.errors import DataError, Unavailable, UsageError
 from pytest_perfq.tasks import _hub
+from pytest_perfq.tasks._table import Table
 
-Rows = Sequence[Mapping[str, Any]]
 _TYPO = 0.8  # likeness from which a name is a misspelling: one letter of five, and not another data set of the same family
 # Short names of suites -> what the hub calls the set: path, configuration, revision. CoNLL-2003 is published there as a
 # script, which `datasets` no longer runs; its converted revision holds parquet, and no configurations.
@@ -35,19 +34,6 @@ HUB_NAMES: dict[str, tuple[str, str | None, str | None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A split as it came. classes: column -> class names, of the columns whose integers have names. revision: the commit at
-    the hub, None for data from elsewhere."""
-
-    name: str
-    split: str
-    columns: tuple[str, ...]
-    rows: Rows
-    classes: Mapping[str, tuple[str, ...]]
-    revision: str | None = None
-
-
 def load(name: str, split: str, resources: Resources) -> Table:
     """All rows of a split. Raises Unavailable (hub), UsageError (not in the mirror, unknown to the hub) and DataError (no such
     split)."""
@@ -56,22 +42,6 @@ def load(name: str, split: str, resources: Resources) -> Table:
 
         return _synthetic.table(name, split)
     return _mirrored(resources.data, name, split) if resources.data is not None else _from_hub(name, split)
-
-
-def content_key(rows: Rows) -> str:
-    """Hex digest of rows of plain values."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
-
-
-def texts(rows: Rows) -> Iterator[str]:
-    """Every text of the rows, nested ones too, in their order."""
-    for row in rows:
-        for key, value in row.items():
-            if key not in ("id", "ner_tags"):
-                yield from (one for one in (value if isinstance(value, (list, tuple)) else (value,)) if isinstance(one, str))
 
 
 def _meant(name: str, held: Sequence[str]) -> str | None:

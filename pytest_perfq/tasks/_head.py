@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pytest_perfq import metrics
@@ -15,8 +15,7 @@ from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Outcomes, Score
 from pytest_perfq.errors import DataError
 from pytest_perfq.tasks import _data, _declared, _encode, _evaluate, _models
-
-Rows = Sequence[Mapping[str, Any]]
+from pytest_perfq.tasks._table import Rows, Table, content_key
 
 
 def dataset_of(case: Case, default: str) -> str:
@@ -30,16 +29,6 @@ def taken(case: Case, examples: Examples) -> Rows:
         return examples.rows
     _declared.check_samples(case.samples, len(examples.rows), examples.split, examples.name)
     return examples.rows[: case.samples]
-
-
-def need(table: _data.Table, wanted: Sequence[str], task: str) -> None:
-    """Raises DataError for columns that the task needs and the table lacks."""
-    missing = [name for name in wanted if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"data set {table.name!r} has columns {', '.join(table.columns)}; task {task} needs {', '.join(wanted)} "
-            f"and lacks {', '.join(missing)}; choose another data set or rename its columns"
-        )
 
 
 class HeadTask(ABC):
@@ -58,7 +47,7 @@ class HeadTask(ABC):
         return dict(_declared.options(case.task))
 
     @abstractmethod
-    def read(self, table: _data.Table) -> tuple[Rows, tuple[str, ...]]:
+    def read(self, table: Table) -> tuple[Rows, tuple[str, ...]]:
         """The rows in the task's columns, and class names. Raises DataError."""
 
     @abstractmethod
@@ -117,7 +106,7 @@ class HeadTask(ABC):
         rows, labels = self.read(table)
         if not rows:
             raise DataError(f"split {split!r} of {name!r} is empty; choose another split")
-        found = Examples(name, split, rows, _data.content_key(rows), labels, table.revision)
+        found = Examples(name, split, rows, content_key(rows), labels, table.revision)
         taken(case, found)  # before a model is loaded for nothing
         return found
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pytest_perfq.errors import DataError, UnknownName
 from pytest_perfq.tasks import _synthetic_entities, _synthetic_labels, _synthetic_questions
-from pytest_perfq.tasks._data import Table
 from pytest_perfq.tasks._synthetic_catalog import TRAIN_ROWS, VALIDATION_ROWS, sizes
+from pytest_perfq.tasks._table import Table
 
 __all__ = ["MAKERS", "TRAIN_ROWS", "VALIDATION_ROWS", "sizes", "table"]
 

@@ -20,9 +20,10 @@ import transformers
 from pytest_perfq.contracts import Resources
 from pytest_perfq.core.case import Case
 from pytest_perfq.errors import UnknownName
-from pytest_perfq.tasks import _data, _declared, _models, _synthetic_catalog, _vocabulary
+from pytest_perfq.tasks import _declared, _models, _synthetic_catalog, _vocabulary
 from pytest_perfq.tasks._head import HeadTask, dataset_of
 from pytest_perfq.tasks._synthetic_catalog import MODELS, Shape
+from pytest_perfq.tasks._table import texts
 from pytest_perfq.training import checkpoint, loop
 from pytest_perfq.training.loop import Recipe
 
@@ -91,7 +92,7 @@ def _train(target: Path, what: str, shape: Shape, task: HeadTask, case: Case, re
     resources.progress(f"training {what}")
     started_s = time.monotonic()
     examples = task.examples(dataclasses.replace(case, samples=None), "train", resources)
-    tokenizer = _vocabulary.tokenizer(_data.texts(examples.rows), MAX_POSITIONS)
+    tokenizer = _vocabulary.tokenizer(texts(examples.rows), MAX_POSITIONS)
     config = _config(shape, len(tokenizer), tokenizer.pad_token_id, examples.labels)
     with loop.settled(recipe), _models.quiet():
         module = _models.head_class(task.name, config)(config)

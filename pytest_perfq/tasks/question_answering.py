@@ -15,8 +15,9 @@ from pytest_perfq.contracts import Examples, Model
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Outcomes
 from pytest_perfq.errors import DataError, UsageError
-from pytest_perfq.tasks import _data, _encode, _models, _spans
-from pytest_perfq.tasks._head import HeadTask, Rows, need
+from pytest_perfq.tasks import _encode, _models, _spans
+from pytest_perfq.tasks._head import HeadTask
+from pytest_perfq.tasks._table import Rows, Table, need
 
 
 class QuestionAnswering(HeadTask):
@@ -28,7 +29,7 @@ class QuestionAnswering(HeadTask):
     synthetic: ClassVar[str] = "squad"
     per_token: ClassVar[bool] = True
 
-    def read(self, table: _data.Table) -> tuple[Rows, tuple[str, ...]]:
+    def read(self, table: Table) -> tuple[Rows, tuple[str, ...]]:
         """Rows with id, question, context, answers (texts) and starts (characters)."""
         flat = "answers.text" in table.columns and "answers" not in table.columns
         need(table, ("question", "context", *(("answers.text", "answers.answer_start") if flat else ("answers",))), self.name)

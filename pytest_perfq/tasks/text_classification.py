@@ -17,8 +17,9 @@ from pytest_perfq.contracts import Examples, Model
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Outcomes
 from pytest_perfq.errors import DataError, UsageError
-from pytest_perfq.tasks import _data, _encode
-from pytest_perfq.tasks._head import HeadTask, Rows, need
+from pytest_perfq.tasks import _encode
+from pytest_perfq.tasks._head import HeadTask
+from pytest_perfq.tasks._table import Rows, Table, need
 
 TEXTS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
          ("sentence",), ("text",))  # fmt: skip
@@ -46,7 +47,7 @@ class TextClassification(HeadTask):
         """MRPC and QQP: accuracy, F1. CoLA: Matthews, accuracy. Any other: accuracy."""
         return METRICS.get(dataset.replace(":", "-").replace("/", "-").rpartition("-")[2], ("accuracy",))
 
-    def read(self, table: _data.Table) -> tuple[Rows, tuple[str, ...]]:
+    def read(self, table: Table) -> tuple[Rows, tuple[str, ...]]:
         """Rows with id, texts (one or two) and label (an index); class names."""
         texts = next((names for names in TEXTS if set(names) <= set(table.columns)), None)
         if texts is None:
@@ -117,7 +118,7 @@ class TextClassification(HeadTask):
         return [examples.labels.index(name) for name in outcomes.predictions], [row["label"] for row in rows]
 
 
-def _check_labels(table: _data.Table) -> None:
+def _check_labels(table: Table) -> None:
     """Raises DataError for the first label that names no class."""
     texts = any(isinstance(row["label"], str) for row in table.rows)
     for at, row in enumerate(table.rows):
@@ -130,7 +131,7 @@ def _check_labels(table: _data.Table) -> None:
         )
 
 
-def _names(table: _data.Table) -> tuple[str, ...]:
+def _names(table: Table) -> tuple[str, ...]:
     """Class names of a label column without any: the texts themselves, or the integers as text."""
     values = {row["label"] for row in table.rows}
     if all(isinstance(value, str) for value in values):

@@ -17,8 +17,9 @@ from pytest_perfq.contracts import Examples, Model
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.measurement import Outcomes
 from pytest_perfq.errors import DataError, UsageError
-from pytest_perfq.tasks import _data, _encode
-from pytest_perfq.tasks._head import HeadTask, Rows, need
+from pytest_perfq.tasks import _encode
+from pytest_perfq.tasks._head import HeadTask
+from pytest_perfq.tasks._table import Rows, Table, need
 
 # Of data sets whose copies carry integers without names.
 CONLL_TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
@@ -43,7 +44,7 @@ class TokenClassification(HeadTask):
     synthetic: ClassVar[str] = "conll2003"
     per_token: ClassVar[bool] = True
 
-    def read(self, table: _data.Table) -> tuple[Rows, tuple[str, ...]]:
+    def read(self, table: Table) -> tuple[Rows, tuple[str, ...]]:
         """Rows with id, tokens and ner_tags as names; the names that occur."""
         need(table, ("tokens", "ner_tags"), self.name)
         names = table.classes.get("ner_tags") or (CONLL_TAGS if "conll2003" in table.name else ())
