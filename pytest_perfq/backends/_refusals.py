@@ -44,7 +44,7 @@ def cpu_precision(case: Case, flags: frozenset[str] | None = None) -> list[str]:
     if case.precision == "tf32":
         return ["tf32 is a mode of NVIDIA's tensor cores and no CPU has it: use precision fp32 or device cuda"]
     if case.precision == "fp16":
-        return ["fp16 on a CPU is emulated and slower than fp32: use precision fp32 or device cuda"]
+        return ["fp16 on a CPU is emulated or no faster than fp32: use precision fp32 or device cuda"]
     if case.precision == "bf16" and not flags & BF16_FLAGS:
         units = ", ".join(sorted(BF16_FLAGS))
         return [Lack(f"bf16 needs one of {units} and this CPU has none, so it would be emulated: use precision fp32")]

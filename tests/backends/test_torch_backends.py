@@ -40,7 +40,7 @@ def test_no_quantization_and_one_device(name, monkeypatch):
     [
         ("fp32", set(), None),
         ("tf32", set(), "tf32 is a mode of NVIDIA's tensor cores and no CPU has it: use precision fp32 or device cuda"),
-        ("fp16", {"avx512_bf16"}, "fp16 on a CPU is emulated and slower than fp32: use precision fp32 or device cuda"),
+        ("fp16", {"avx512_bf16"}, "fp16 on a CPU is emulated or no faster than fp32: use precision fp32 or device cuda"),
         ("bf16", {"avx2"}, "bf16 needs one of amx_bf16, avx512_bf16, bf16 and this CPU has none, so it would be emulated: use"),
         ("bf16", {"avx512_bf16"}, None),
         ("bf16", {"amx_bf16"}, None),

@@ -18,7 +18,7 @@ def test_what_this_machine_lacks_fails_under_strict_and_what_none_can_is_skipped
     assert (outcomes["passed"], outcomes.get("failed", 0), outcomes["skipped"]) == (1, failed, skipped)
     assert result.ret == failed
     text = result.stdout.str()
-    assert NEEDS in text and "fp16 on a CPU is emulated and slower than fp32" in text
+    assert NEEDS in text and "fp16 on a CPU is emulated or no faster than fp32" in text
     # What fails is remembered as what it is: not measured. What is skipped is no record.
     assert sorted(status for _, status in house.records()) == ["pass"] + ["unmeasured"] * failed
 
