@@ -164,7 +164,8 @@ class Backend(Protocol):
     def refuses(self, case: Case) -> list[str]:
         """Why this case cannot be built here, one sentence each; empty when it can. Cheap: builds and loads nothing. What
         only this machine is to blame for is a Lack: then the case was left unmeasured, and fails under --perf-strict.
-        Unknown options of `case.backend` raise UsageError instead."""
+        Unknown options of `case.backend` raise UsageError instead. Whoever quantizes looks at every field of the quantization:
+        what is not refused is what the program has to be."""
 
     def build(self, case: Case, model: Model, resources: Resources, calibration: Callable[[], Iterator[Batch]]) -> Program:
         """The program of a case that was not refused. Raises BuildError. calibration: gives batches of real examples of

@@ -188,7 +188,7 @@ def test_doctor_gives_a_reason_or_none_for_every_combination():
     assert set(facts["backends"]) >= {"eager", "torchscript", "compile", "ort"}
     for devices in facts["backends"].values():
         assert set(devices) == {"cpu", "cuda"}
-        numerics = {"fp32", "tf32", "fp16", "bf16", "int8-dynamic", "int8-static", "int8-aware"}
+        numerics = {"fp32", "tf32", "fp16", "bf16", "int8-dynamic", "int8-static", "int8-aware", "fp8-dynamic"}
         assert all(set(found) == numerics for found in devices.values())
     assert facts["backends"]["eager"]["cpu"]["fp32"] == []
     assert facts["backends"]["eager"]["cpu"]["tf32"][0].startswith("tf32 is a mode of NVIDIA's tensor cores")

@@ -35,7 +35,8 @@ def floating_point_only(case: Case) -> list[str]:
     """Refuses every quantization."""
     if case.quantization is None:
         return []
-    return [f"{case.backend.name} runs in floating point and cannot do {case.quantization.id}: backend ort can"]
+    other = "ort" if case.quantization.dtype == "int8" else "native, on device cuda,"
+    return [f"{case.backend.name} runs in floating point and cannot do {case.quantization.id}: backend {other} can"]
 
 
 def cpu_precision(case: Case, flags: frozenset[str] | None = None) -> list[str]:

@@ -5,8 +5,9 @@ they are multiplied with are rounded; sums, residual, attention and normalizatio
 quantization without a mode means here too) keeps the residual in floating point and has one weight scale an output channel; v2
 keeps it in INT8 and has one a tensor. per_channel changes neither, so a case that sets it is refused. Dynamic scales are those
 of each token; static ones are calibrated. tp and pp run it over several processes. On a GPU it computes in fp32, tf32, fp16 or
-bf16, INT8 beside each but tf32, and bits are w8a8; `native[graph=false]` leaves CUDA graphs out, and `native[attention=ours]`
-or `[attention=torch]` chooses an attention. Here stands who is refused; `_native` makes the program, and `kernels` computes.
+bf16, INT8 beside each but tf32, with bits w8a8, and dynamic FP8 beside bf16; `native[graph=false]` leaves CUDA graphs out, and
+`native[attention=ours]` or `[attention=torch]` chooses an attention. Here stands who is refused; `_native` makes the program,
+and `kernels` computes.
 
 What INT8 costs, in points of the metric on fine-tuned MiniLM (entity F1 on 1000 sentences of CoNLL-2003; accuracy on SST-2,
 where 0.11 is one answer; + is better than fp32):

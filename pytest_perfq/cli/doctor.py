@@ -89,7 +89,7 @@ def _table(backends: Refusals, width: int) -> str:
 def _general(reason: str, backend: str, numeric: str) -> str:
     """The sentence without the two names that stand before it, so that backends which say the same say it once."""
     reason = re.sub(rf"^{re.escape(backend)} ", "it ", reason)
-    return re.sub(rf" {re.escape(numeric)}(?![\w-])", " that", reason) if numeric.startswith("int8-") else reason
+    return re.sub(rf" {re.escape(numeric)}(?![\w-])", " that", reason) if numeric.startswith(("int8-", "fp8-")) else reason
 
 
 def _reasons(backends: Refusals, width: int) -> list[str]:

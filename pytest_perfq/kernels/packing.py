@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from pytest_perfq.errors import BuildError
 from pytest_perfq.kernels.bits import BITS
 from pytest_perfq.kernels.packed import AddNorm, Int8, LayerScales, Linear, PackedLayer, Scale
 from pytest_perfq.kernels.quantizing import quantize_weight
@@ -20,6 +21,7 @@ from pytest_perfq.kernels.weights import Dense, Embeddings, Head, Layer, Norm, W
 
 QKV_PARTS = 3
 F8_LARGEST = 448.0  # of float8_e4m3fn
+F8_STEP = 16  # bytes that a row of either factor is a multiple of
 # What a precision converts; bytes and float8 are as they were packed.
 HALVED = (torch.float32, torch.float64)
 T = TypeVar("T")
@@ -43,6 +45,7 @@ class Recipe:
 
 FP32 = Recipe()
 BF16 = Recipe(bf16=True)
+F8 = Recipe(f8=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,13 @@ def int8_linear(
 
 
 def f8_linear(dense: Dense, activation: str, late_bias: bool) -> Linear:
-    """A linear in float8_e4m3fn: each row of the weight by its largest magnitude."""
+    """A linear in float8_e4m3fn: each row of the weight by its largest magnitude. Raises BuildError for one
+    that torch._scaled_mm cannot multiply."""
+    outside, inside = dense.weight.shape
+    if outside % F8_STEP or inside % F8_STEP:
+        raise BuildError(
+            f"fp8 products take multiples of {F8_STEP}, and the model has a linear of {inside} -> {outside}: use dtype int8"
+        )
     scale = dense.weight.abs().amax(dim=1) / F8_LARGEST
     scale = torch.where(scale == 0, torch.ones_like(scale), scale).float()
     weight = (dense.weight / scale[:, None]).clamp(-F8_LARGEST, F8_LARGEST).to(torch.float8_e4m3fn)

@@ -158,7 +158,10 @@ def test_what_is_no_number_or_cannot_run_is_a_failure_to_build():
 
     with pytest.raises(BuildError) as caught:
         crosscheck.distances(nan, given, None)
-    assert str(caught.value) == "the INT8 encoder of tiny:bert gives logits that are no numbers; use bits=w8a8 or fp32"
+    assert (
+        str(caught.value)
+        == "the quantized encoder of tiny:bert gives logits that are no numbers; use bits=w8a8, or no quantization"
+    )
     with pytest.raises(BuildError, match="differs from eager by nan at batch 1 x 7, where bf16 may"):
         crosscheck.distances(nan, given, "bf16")
     with pytest.raises(BuildError, match=r"^the native encoder cannot run this$"):

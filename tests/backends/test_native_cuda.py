@@ -3,6 +3,7 @@ emulated kernels, and what it says of itself."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from native_programs import NATIVE, SHAPES
 from tiny_models import eager_logits, make_batch, make_case, make_model
 
+from pytest_perfq import registry
 from pytest_perfq.backends import _refusals
 from pytest_perfq.backends._native import gpu_refusals, machine
 from pytest_perfq.backends._native.machine import Gpu, Machine
@@ -26,6 +28,7 @@ from pytest_perfq.kernels.cuda_ops import Problem
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
 from emulated import load as load_emulated
 
+EIGHT = Dynamic("MatMul", dtype="fp8")
 H100, T4 = gpu_refusals.Gpus(1, "NVIDIA H100", (9, 0)), gpu_refusals.Gpus(2, "Tesla T4", (7, 5))
 
 
@@ -65,6 +68,8 @@ def test_a_machine_without_a_driver_or_with_a_cpu_build_is_told(monkeypatch):
          "torch's varlen_attn needs compute capability 8.0, and this GPU has 7.5: use attention=ours"),
         ("native[attention=torch]", H100, {},
          "torch's varlen_attn takes float16 and bfloat16, and this encoder computes in float32: use attention=ours"),
+        ("native", T4, {"precision": "bf16", "quantization": EIGHT},
+         "fp8 products need compute capability 8.9; Tesla T4 has 7.5: use dtype int8"),
         ("native[attention=torch]", H100, {"quantization": Static(mode="v2")},
          "mode v2 attends between bytes, and torch's varlen_attn does not: use attention=ours"),
     ],
@@ -99,6 +104,55 @@ def test_what_int8_on_a_gpu_is_not(backend, fields, reason, monkeypatch):
     assert NATIVE.refuses(make_case(backend, device="cuda", **fields)) == [reason]
     for precision in ("fp32", "fp16", "bf16"):
         assert NATIVE.refuses(make_case("native", device="cuda", precision=precision, quantization=Dynamic())) == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "fields", "reason"),
+    [
+        ("native", {"device": "cpu"}, "fp8 is multiplied by a GPU, and the case has device cpu: use dtype int8 or device cuda"),
+        ("native", {"precision": "fp32"},
+         "products of fp8 come in bf16, which all else then is, and the case asks for fp32: use precision bf16"),
+        ("native", {"quantization": Static("MatMul", dtype="fp8")},
+         "native finds the scales of fp8 as it runs, one a token, and calibrates none: use approach dynamic"),
+        ("native", {"quantization": Dynamic(mode="v1", dtype="fp8")},
+         "mode v1 is one of INT8, and the case has dtype fp8: leave mode out"),
+        ("native", {"quantization": Dynamic(per_channel=True, dtype="fp8")},
+         "native has one weight scale a channel anyway, and per_channel gives that a second name: leave it out"),
+        ("native[bits=w8a8]", {}, "bits=w8a8 says how INT8 is computed, and the case has dtype fp8: leave bits out"),
+        ("native", {"quantization": Dynamic("Add", dtype="fp8")},
+         "native quantizes the linears, which are MatMul, and the case asks for Add: ask for MatMul alone or leave operators out"),
+        ("eager", {}, "eager runs in floating point and cannot do fp8-dynamic[MatMul]: backend native, on device cuda, can"),
+    ],
+)  # fmt: skip
+def test_what_fp8_is_not(backend, fields, reason, monkeypatch):
+    monkeypatch.setattr(gpu_refusals, "machine", lambda case: [])
+    monkeypatch.setattr(toolchain, "unavailable", lambda: None)
+    case = make_case(backend, **{"device": "cuda", "precision": "bf16", "quantization": EIGHT} | fields)
+    assert reason in registry.load("backend", case.backend.name).refuses(case)
+    assert NATIVE.refuses(make_case("native", device="cuda", precision="bf16", quantization=EIGHT)) == []
+
+
+def test_a_program_in_fp8_is_the_model_within_its_bits_and_says_what_it_is(gpu, monkeypatch, lasting_resources):
+    """The whole build of a case, its weights held to eager in fp32 first, on emulated kernels."""
+    monkeypatch.setattr(Machine, "encoder", lambda at, whole, recipe, *_: gpu.encoder(whole, recipe, torch.bfloat16, "ours"))
+    monkeypatch.setattr(Machine, "place", lambda at: torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
+    model, told = make_model("bert", "question-answering"), []
+    case = make_case("native[graph=false]", device="cuda", precision="bf16", quantization=EIGHT)
+    program = NATIVE.build(case, model, dataclasses.replace(lasting_resources, progress=told.append), lambda: iter(()))
+    facts = {"weight_scales": "channel", "activation_scales": "token", "residual": "bf16", "attention": "ours"}
+    assert facts.items() <= program.facts.items() and "bits" not in program.facts
+    assert 0.998 < program.facts["eager_cosine"] < 1.0
+    assert any(line.startswith("native fp8: logits against eager, max ") for line in told)
+    program.close()
+
+
+def test_sizes_that_fp8_cannot_multiply_are_told(gpu):
+    whole = weights.read(make_model("bert", "question-answering", intermediate_size=24))
+    with pytest.raises(
+        BuildError, match="fp8 products take multiples of 16, and the model has a linear of 32 -> 24: use dtype"
+    ):
+        gpu.encoder(whole, packing.F8, torch.bfloat16)
 
 
 def test_a_gpus_options_are_no_cpus(monkeypatch):

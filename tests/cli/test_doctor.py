@@ -72,7 +72,7 @@ def test_no_refusal_of_this_machine_is_lost(command, monkeypatch):
     ]
     assert len(cells) > 20
     for name, place, what, reason in cells:
-        words = reason.removeprefix(f"{name} ").replace(what, "that") if what.startswith("int8-") else reason
+        words = reason.removeprefix(f"{name} ").replace(what, "that") if what.startswith(("int8-", "fp8-")) else reason
         (line,) = [one for one in output.splitlines() if one.endswith(words) and name in one.partition(" on ")[0].split(", ")]
         assert place in line and (what in line or "with anything: " in line)
     said = [line.partition(": ")[2] for line in output.splitlines() if " on c" in line.partition(": ")[0]]

@@ -16,7 +16,7 @@ from pytest_perfq.kernels.cuda_encoder import CudaEncoder
 
 LENGTHS, COLUMNS = (1, 20, 0, 9), 20
 V1 = packing.Recipe("w8a8")
-F8 = packing.Recipe(f8=True)
+F8 = packing.F8
 
 
 def made(model, ops, dtype=torch.float32, recipe=packing.FP32):

@@ -51,9 +51,9 @@ def build(
             "processes": processes,
             "threads": max(1, resources.threads // processes),
         }
-        # INT8 is meant to be another model.
-        distances = crosscheck.distances(program.predict, eager, None if recipe.bits else case.precision)
-        resources.progress(crosscheck.line(recipe.bits or case.precision, distances))
+        # A quantized model is meant to be another one.
+        distances = crosscheck.distances(program.predict, eager, case.precision if case.quantization is None else None)
+        resources.progress(crosscheck.line(_name(case, recipe), distances))
         program.facts |= distances
         program.facts |= _where(machine, made, graph=bool(options["graph"]))
     except BaseException:
@@ -83,6 +83,8 @@ def _recipe(case: Case, bits: str, model: Model, resources: Resources, calibrati
     if wanted is None:
         # On a GPU the packed weights become bfloat16 with all else; see Gpu.encoder.
         return packing.BF16 if case.device == "cpu" and case.precision == "bf16" else packing.FP32
+    if wanted.dtype == "fp8":
+        return packing.F8
     if wanted.approach == "dynamic":
         return packing.Recipe(bits)
     resources.progress(f"calibrating {model.source} for {case.backend} ({case.numeric})")
@@ -101,11 +103,16 @@ def _where(machine: Machine, made: encoder.Encoder | None, graph: bool) -> machi
     return found
 
 
+def _name(case: Case, recipe: packing.Recipe) -> str:
+    """How it computes, such as 'w8a7' or 'fp8'."""
+    return recipe.bits or ("fp8" if recipe.f8 else case.precision)
+
+
 def _facts(recipe: packing.Recipe, precision: str) -> dict[str, str | int | float | bool]:
-    if recipe.bits is None:
+    if recipe.bits is None and not recipe.f8:
         return {}
     return {
-        "bits": recipe.bits,
+        **({} if recipe.bits is None else {"bits": recipe.bits}),
         "weight_scales": "tensor" if recipe.int8_residual else "channel",
         "activation_scales": "token" if recipe.scales is None else "tensor",
         "residual": "int8" if recipe.int8_residual else precision,

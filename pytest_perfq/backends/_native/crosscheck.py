@@ -1,9 +1,9 @@
 """Is a native program the model that it was made of? Asked twice, on the same batches: of its weights in fp32, before they are
 rounded or quantized, and of the program itself.
 
-INT8 is meant to give other logits, and how far other tells nothing of why: a model whose activations somebody swapped lies no
-further from eager than a coarse quantization does. So what was read and packed is judged where nothing else can differ.
-Knows not how a program is made.
+A quantized model is meant to give other logits, and how far other tells nothing of why: a model whose activations somebody
+swapped lies no further from eager than a coarse quantization does. So what was read and packed is judged where nothing else can
+differ. Knows not how a program is made.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pytest_perfq.kernels import encoder, ops, packing
 from pytest_perfq.kernels.weights import Weights
 
 ADVICE = "use backend eager and report the model"
+FINER = "use bits=w8a8, or no quantization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def distances(predict: Predict, given: Eager, precision: str | None) -> Facts:
     mine = np.concatenate([_real(batch, got) for got, (batch, _) in zip(logits, given.seen, strict=True)])
     theirs = np.concatenate([_real(batch, wanted) for batch, wanted in given.seen])
     if not np.isfinite(mine).all():
-        raise BuildError(f"the INT8 encoder of {given.model.source} gives logits that are no numbers; use bits=w8a8 or fp32")
+        raise BuildError(f"the quantized encoder of {given.model.source} gives logits that are no numbers; {FINER}")
     found = [
         difference
         for got, (batch, wanted) in zip(logits, given.seen, strict=True)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pytest_perfq.backends import _declared, _refusals
 from pytest_perfq.contracts import Lack
 from pytest_perfq.core.case import Case
+from pytest_perfq.core.quantization import Quantization
 from pytest_perfq.errors import KernelsUnavailable
 from pytest_perfq.kernels import cuda_toolkit
 
 OLDEST = (7, 5)  # what our kernels are compiled for
+FP8_SINCE = (8, 9)  # whose tensor cores multiply float8
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 
 
@@ -52,6 +54,9 @@ def wanted(case: Case, gpus: Gpus) -> list[str]:
         reasons.append(
             Lack(f"the native CUDA kernels need compute capability {needs}; {gpus.name} has {has}: use backend eager")
         )
+    if case.quantization is not None and case.quantization.dtype == "fp8" and gpus.capability < FP8_SINCE:
+        needs, has = ("{}.{}".format(*one) for one in (FP8_SINCE, gpus.capability))
+        reasons.append(Lack(f"fp8 products need compute capability {needs}; {gpus.name} has {has}: use dtype int8"))
     processes = case.tp * case.pp
     if processes > gpus.count:
         seen = "1 GPU" if gpus.count == 1 else f"{gpus.count} GPUs"
@@ -72,8 +77,28 @@ def _attention(case: Case, gpus: Gpus) -> list[str]:
     return [] if reason is None else [Lack(f"{reason}: use attention=ours")]
 
 
+def fp8(case: Case, wanted: Quantization) -> list[str]:
+    """Of a quantization to FP8, on any machine."""
+    reasons = []
+    if case.device != "cuda":
+        reasons.append(f"fp8 is multiplied by a GPU, and the case has device {case.device}: use dtype int8 or device cuda")
+    if wanted.approach == "static":
+        reasons.append("native finds the scales of fp8 as it runs, one a token, and calibrates none: use approach dynamic")
+    if wanted.mode is not None:
+        reasons.append(f"mode {wanted.mode} is one of INT8, and the case has dtype fp8: leave mode out")
+    if "bits" in dict(case.backend.options):
+        reasons.append(
+            f"bits={dict(case.backend.options)['bits']} says how INT8 is computed, and the case has dtype fp8: leave bits out"
+        )
+    if case.precision != "bf16":
+        reasons.append(
+            f"products of fp8 come in bf16, which all else then is, and the case asks for {case.precision}: use precision bf16"
+        )
+    return reasons
+
+
 def numbers(case: Case) -> list[str]:
-    """Of bits and precision together, on any GPU."""
+    """Of INT8's bits and precision together, on any GPU."""
     bits = dict(case.backend.options).get("bits", "w8a8")
     reasons = []
     if bits != "w8a8":

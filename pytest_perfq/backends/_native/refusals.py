@@ -49,14 +49,17 @@ def bf16(flags: frozenset[str]) -> list[str]:
 
 
 def quantization(case: Case) -> list[str]:
-    """Of the quantization, of bits without one, and of one over several processes."""
+    """Of the quantization, of bits without INT8, and of one over several processes."""
     wanted = case.quantization
     if wanted is None:
         if "bits" in dict(case.backend.options):
             bits = dict(case.backend.options)["bits"]
             return [f"bits={bits} says how INT8 is computed, and the case has no quantization: add one or leave bits out"]
         return []
-    reasons = _second_mode(case, wanted) if wanted.mode == "v2" else _first_mode(wanted)
+    if wanted.dtype == "fp8":
+        reasons = gpu_refusals.fp8(case, wanted) + _first_mode(wanted)
+    else:
+        reasons = _second_mode(case, wanted) if wanted.mode == "v2" else _first_mode(wanted)
     if wanted.approach == "aware":
         reasons.append("native quantizes after training and cannot train: use approach static or dynamic")
     others = [name for name in wanted.operators if name != OPERATOR]
@@ -67,6 +70,8 @@ def quantization(case: Case) -> list[str]:
         )
     if wanted.format != "qdq":
         reasons.append(f"format {wanted.format} is how an ONNX graph says it, and native has no graph: leave format out")
+    if wanted.dtype == "fp8":
+        return reasons
     if case.device == "cuda":
         reasons += gpu_refusals.numbers(case)
     elif case.precision != "fp32":
