@@ -42,7 +42,7 @@ PROGRAMS: dict[str, tuple[str, str, Quantization | None]] = {
     "native-bf16": ("native", "bf16", None),
     "native-fp32": ("native", "fp32", None),
     "int8": ("native[bits=w8a8]", "fp16", Dynamic("MatMul")),
-    "fp8": ("native", "bf16", Dynamic("MatMul", dtype="fp8")),
+    "fp8": ("native", "bf16", Dynamic("MatMul", type="fp8")),
 }
 OURS = ("native", "native-bf16", "native-fp32", "int8", "fp8")
 # Of fp16 and bf16 with random weights, against eager in fp32.

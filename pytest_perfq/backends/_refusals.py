@@ -35,7 +35,7 @@ def floating_point_only(case: Case) -> list[str]:
     """Refuses every quantization."""
     if case.quantization is None:
         return []
-    other = "ort" if case.quantization.dtype == "int8" else "native, on device cuda,"
+    other = "ort" if case.quantization.type == "int8" else "native, on device cuda,"
     return [f"{case.backend.name} runs in floating point and cannot do {case.quantization.id}: backend {other} can"]
 
 

@@ -86,10 +86,8 @@ def _quantization(case: Case, asked: options.Options) -> list[str]:
     reasons = []
     if wanted.approach == "aware":
         reasons.append("onnxruntime quantizes after training and cannot train: use approach static or dynamic")
-    if wanted.dtype != "int8":
-        reasons.append(
-            f"ort quantizes to int8 and the case asks for {wanted.dtype}: use dtype int8, or backend native on a GPU"
-        )
+    if wanted.type != "int8":
+        reasons.append(f"ort quantizes to int8 and the case asks for {wanted.type}: use type int8, or backend native on a GPU")
     if wanted.mode is not None:
         reasons.append(f"mode {wanted.mode} belongs to native INT8 kernels, and ort has none: leave mode out")
     if case.precision != "fp32":

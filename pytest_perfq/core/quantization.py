@@ -8,7 +8,7 @@ from typing import Any, Self
 from pytest_perfq.errors import UnknownName, UsageError
 
 APPROACHES = ("dynamic", "static", "aware")
-DTYPES = ("int8", "fp8")
+TYPES = ("int8", "fp8")
 CALIBRATIONS = ("minmax", "entropy", "percentile")
 FORMATS = ("qdq", "qoperator")
 MODES = ("v1", "v2")
@@ -28,7 +28,7 @@ class Quantization:
     percentile: of absolute activation values kept, in per cent; only for calibration='percentile'.
     mode: FasterTransformer's INT8 modes 'v1' and 'v2', where a backend has them.
     format: 'qdq' or 'qoperator', how an ONNX graph says it.
-    dtype: 'int8', or 'fp8' (float8_e4m3fn), what weights and activations become.
+    type: 'int8', or 'fp8' (float8_e4m3fn), what weights and activations become.
     """
 
     approach: str
@@ -40,7 +40,7 @@ class Quantization:
     percentile: float = 99.99
     mode: str | None = None
     format: str = "qdq"
-    dtype: str = "int8"
+    type: str = "int8"
 
     def __new__(cls, *values: object, **given: object) -> Self:
         # Before __init__, whose TypeErrors know no near names.
@@ -55,7 +55,7 @@ class Quantization:
             ("calibration", self.calibration, CALIBRATIONS),
             ("quantization format", self.format, FORMATS),
             ("quantization mode", self.mode, (*MODES, None)),
-            ("quantization dtype", self.dtype, DTYPES),
+            ("quantization type", self.type, TYPES),
         ):
             if value not in known:
                 raise UnknownName(kind, str(value), [str(one) for one in known if one])
@@ -75,7 +75,7 @@ class Quantization:
     @property
     def id(self) -> str:
         """Short canonical text, such as `int8-static[Add,MatMul]-x[gelu,layernorm]`."""
-        parts = [f"{self.dtype}-{self.approach}"]
+        parts = [f"{self.type}-{self.approach}"]
         if self.operators:
             parts[0] += f"[{','.join(self.operators)}]"
         if self.exclude:
@@ -98,8 +98,8 @@ class Quantization:
     def to_json(self) -> dict[str, Any]:
         """Plain values, one per field."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.dtype == "int8":
-            del values["dtype"]  # as every quantization was written before there was another
+        if self.type == "int8":
+            del values["type"]  # as every quantization was written before there was another
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod

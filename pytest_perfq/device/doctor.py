@@ -22,8 +22,8 @@ from pytest_perfq.errors import UsageError
 # What is asked of every backend on every device, by the name it has in a case's id: every precision, and every approach to
 # quantization of whatever operators the backend can.
 NUMERICS: dict[str, dict[str, Any]] = {precision: {"precision": precision} for precision in PRECISIONS} | {
-    (wanted := Quantization(approach=approach, dtype=dtype)).id: {"quantization": wanted} | given
-    for dtype, approaches, given in (("int8", APPROACHES, {}), ("fp8", APPROACHES[:1], {"precision": "bf16"}))
+    (wanted := Quantization(approach=approach, type=kind)).id: {"quantization": wanted} | given
+    for kind, approaches, given in (("int8", APPROACHES, {}), ("fp8", APPROACHES[:1], {"precision": "bf16"}))
     for approach in approaches
 }
 # Fields of core.conditions, as a person calls them.

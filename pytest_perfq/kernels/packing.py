@@ -126,7 +126,7 @@ def f8_linear(dense: Dense, activation: str, late_bias: bool) -> Linear:
     outside, inside = dense.weight.shape
     if outside % F8_STEP or inside % F8_STEP:
         raise BuildError(
-            f"fp8 products take multiples of {F8_STEP}, and the model has a linear of {inside} -> {outside}: use dtype int8"
+            f"fp8 products take multiples of {F8_STEP}, and the model has a linear of {inside} -> {outside}: use type int8"
         )
     scale = dense.weight.abs().amax(dim=1) / F8_LARGEST
     scale = torch.where(scale == 0, torch.ones_like(scale), scale).float()

@@ -28,7 +28,7 @@ from pytest_perfq.kernels.cuda_ops import Problem
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
 from emulated import load as load_emulated
 
-EIGHT = Dynamic("MatMul", dtype="fp8")
+EIGHT = Dynamic("MatMul", type="fp8")
 H100, T4 = gpu_refusals.Gpus(1, "NVIDIA H100", (9, 0)), gpu_refusals.Gpus(2, "Tesla T4", (7, 5))
 
 
@@ -69,7 +69,7 @@ def test_a_machine_without_a_driver_or_with_a_cpu_build_is_told(monkeypatch):
         ("native[attention=torch]", H100, {},
          "torch's varlen_attn takes float16 and bfloat16, and this encoder computes in float32: use attention=ours"),
         ("native", T4, {"precision": "bf16", "quantization": EIGHT},
-         "fp8 products need compute capability 8.9; Tesla T4 has 7.5: use dtype int8"),
+         "fp8 products need compute capability 8.9; Tesla T4 has 7.5: use type int8"),
         ("native[attention=torch]", H100, {"quantization": Static(mode="v2")},
          "mode v2 attends between bytes, and torch's varlen_attn does not: use attention=ours"),
     ],
@@ -109,17 +109,17 @@ def test_what_int8_on_a_gpu_is_not(backend, fields, reason, monkeypatch):
 @pytest.mark.parametrize(
     ("backend", "fields", "reason"),
     [
-        ("native", {"device": "cpu"}, "fp8 is multiplied by a GPU, and the case has device cpu: use dtype int8 or device cuda"),
+        ("native", {"device": "cpu"}, "fp8 is multiplied by a GPU, and the case has device cpu: use type int8 or device cuda"),
         ("native", {"precision": "fp32"},
          "products of fp8 come in bf16, which all else then is, and the case asks for fp32: use precision bf16"),
-        ("native", {"quantization": Static("MatMul", dtype="fp8")},
+        ("native", {"quantization": Static("MatMul", type="fp8")},
          "native finds the scales of fp8 as it runs, one a token, and calibrates none: use approach dynamic"),
-        ("native", {"quantization": Dynamic(mode="v1", dtype="fp8")},
-         "mode v1 is one of INT8, and the case has dtype fp8: leave mode out"),
-        ("native", {"quantization": Dynamic(per_channel=True, dtype="fp8")},
+        ("native", {"quantization": Dynamic(mode="v1", type="fp8")},
+         "mode v1 is one of INT8, and the case has type fp8: leave mode out"),
+        ("native", {"quantization": Dynamic(per_channel=True, type="fp8")},
          "native has one weight scale a channel anyway, and per_channel gives that a second name: leave it out"),
-        ("native[bits=w8a8]", {}, "bits=w8a8 says how INT8 is computed, and the case has dtype fp8: leave bits out"),
-        ("native", {"quantization": Dynamic("Add", dtype="fp8")},
+        ("native[bits=w8a8]", {}, "bits=w8a8 says how INT8 is computed, and the case has type fp8: leave bits out"),
+        ("native", {"quantization": Dynamic("Add", type="fp8")},
          "native quantizes the linears, which are MatMul, and the case asks for Add: ask for MatMul alone or leave operators out"),
         ("eager", {}, "eager runs in floating point and cannot do fp8-dynamic[MatMul]: backend native, on device cuda, can"),
     ],
@@ -149,9 +149,7 @@ def test_a_program_in_fp8_is_the_model_within_its_bits_and_says_what_it_is(gpu, 
 
 def test_sizes_that_fp8_cannot_multiply_are_told(gpu):
     whole = weights.read(make_model("bert", "question-answering", intermediate_size=24))
-    with pytest.raises(
-        BuildError, match="fp8 products take multiples of 16, and the model has a linear of 32 -> 24: use dtype"
-    ):
+    with pytest.raises(BuildError, match="fp8 products take multiples of 16, and the model has a linear of 32 -> 24: use type"):
         gpu.encoder(whole, packing.F8, torch.bfloat16)
 
 

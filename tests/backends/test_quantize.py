@@ -126,8 +126,8 @@ def test_a_range_of_the_calibration_data_is_kept(bert, resources):
             "raise opset or set per_channel=False",
         ),
         (
-            Dynamic("MatMul", dtype="fp8"),
-            "ort quantizes to int8 and the case asks for fp8: use dtype int8, or backend native on a GPU",
+            Dynamic("MatMul", type="fp8"),
+            "ort quantizes to int8 and the case asks for fp8: use type int8, or backend native on a GPU",
         ),
         (Dynamic("MatMul", mode="v2"), "mode v2 belongs to native INT8 kernels, and ort has none: leave mode out"),
     ],

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pytest_perfq import Dynamic, Quantization, Static
 from pytest_perfq.core.case import PADDINGS, PRECISIONS, Case
-from pytest_perfq.core.quantization import CALIBRATIONS, DTYPES, FORMATS, GROUPS, MODES
+from pytest_perfq.core.quantization import CALIBRATIONS, FORMATS, GROUPS, MODES, TYPES
 from pytest_perfq.core.spec import Spec
 from pytest_perfq.errors import UnknownName, UsageError
 
@@ -29,7 +29,7 @@ QUANTIZATIONS = st.one_of(
         calibration_samples=st.integers(1, 500),
         mode=st.sampled_from([None, *MODES]),
         format=st.sampled_from(FORMATS),
-        dtype=st.sampled_from(DTYPES),
+        type=st.sampled_from(TYPES),
     ),
 )
 SIZES = st.one_of(st.tuples(st.none(), st.none()), st.tuples(st.integers(1, 64), st.integers(1, 512)))
@@ -95,12 +95,12 @@ def test_ids_are_the_documented_ones():
 
 
 def test_fp8_is_named_and_int8_is_written_as_it_was_before_there_was_fp8():
-    eight = Dynamic("MatMul", dtype="fp8")
+    eight = Dynamic("MatMul", type="fp8")
     assert make(backend=Spec("native"), device="cuda", precision="bf16", quantization=eight, samples=9).id == (
         "squad/distilbert/native@cuda/bf16-fp8-dynamic[MatMul]/accuracy-n9"
     )
-    assert set(eight.to_json()) - set(Dynamic("MatMul").to_json()) == {"dtype"}
-    assert Quantization.from_json(Dynamic("MatMul").to_json()).dtype == "int8"
+    assert set(eight.to_json()) - set(Dynamic("MatMul").to_json()) == {"type"}
+    assert Quantization.from_json(Dynamic("MatMul").to_json()).type == "int8"
 
 
 def test_operators_in_any_order_are_one_quantization():
@@ -118,7 +118,7 @@ def test_an_edited_record_is_refused_by_id():
     [
         (lambda: Quantization(approach="dynamc"), r"unknown quantization approach 'dynamc'; did you mean 'dynamic'\? known: aware, dynamic, static"),
         (lambda: Static(calibration="minmx"), r"unknown calibration 'minmx'; did you mean 'minmax'\?"),
-        (lambda: Dynamic(dtype="float8"), r"unknown quantization dtype 'float8'; known: fp8, int8"),
+        (lambda: Dynamic(type="float8"), r"unknown quantization type 'float8'; known: fp8, int8"),
         (lambda: Static(perchannel=True), r"unknown quantization field 'perchannel'; did you mean 'per_channel'\?"),
         (lambda: Quantization(aproach="dynamic"), r"unknown quantization field 'aproach'; did you mean 'approach'\?"),
         (lambda: Quantization("dynamic"), r"a quantization was given 'dynamic' without a keyword; write Dynamic\(...\) or Static\(...\)"),

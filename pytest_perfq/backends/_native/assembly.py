@@ -83,7 +83,7 @@ def _recipe(case: Case, bits: str, model: Model, resources: Resources, calibrati
     if wanted is None:
         # On a GPU the packed weights become bfloat16 with all else; see Gpu.encoder.
         return packing.BF16 if case.device == "cpu" and case.precision == "bf16" else packing.FP32
-    if wanted.dtype == "fp8":
+    if wanted.type == "fp8":
         return packing.F8
     if wanted.approach == "dynamic":
         return packing.Recipe(bits)

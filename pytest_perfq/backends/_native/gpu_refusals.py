@@ -54,9 +54,9 @@ def wanted(case: Case, gpus: Gpus) -> list[str]:
         reasons.append(
             Lack(f"the native CUDA kernels need compute capability {needs}; {gpus.name} has {has}: use backend eager")
         )
-    if case.quantization is not None and case.quantization.dtype == "fp8" and gpus.capability < FP8_SINCE:
+    if case.quantization is not None and case.quantization.type == "fp8" and gpus.capability < FP8_SINCE:
         needs, has = ("{}.{}".format(*one) for one in (FP8_SINCE, gpus.capability))
-        reasons.append(Lack(f"fp8 products need compute capability {needs}; {gpus.name} has {has}: use dtype int8"))
+        reasons.append(Lack(f"fp8 products need compute capability {needs}; {gpus.name} has {has}: use type int8"))
     processes = case.tp * case.pp
     if processes > gpus.count:
         seen = "1 GPU" if gpus.count == 1 else f"{gpus.count} GPUs"
@@ -81,14 +81,14 @@ def fp8(case: Case, wanted: Quantization) -> list[str]:
     """Of a quantization to FP8, on any machine."""
     reasons = []
     if case.device != "cuda":
-        reasons.append(f"fp8 is multiplied by a GPU, and the case has device {case.device}: use dtype int8 or device cuda")
+        reasons.append(f"fp8 is multiplied by a GPU, and the case has device {case.device}: use type int8 or device cuda")
     if wanted.approach == "static":
         reasons.append("native finds the scales of fp8 as it runs, one a token, and calibrates none: use approach dynamic")
     if wanted.mode is not None:
-        reasons.append(f"mode {wanted.mode} is one of INT8, and the case has dtype fp8: leave mode out")
+        reasons.append(f"mode {wanted.mode} is one of INT8, and the case has type fp8: leave mode out")
     if "bits" in dict(case.backend.options):
         reasons.append(
-            f"bits={dict(case.backend.options)['bits']} says how INT8 is computed, and the case has dtype fp8: leave bits out"
+            f"bits={dict(case.backend.options)['bits']} says how INT8 is computed, and the case has type fp8: leave bits out"
         )
     if case.precision != "bf16":
         reasons.append(

@@ -56,7 +56,7 @@ def quantization(case: Case) -> list[str]:
             bits = dict(case.backend.options)["bits"]
             return [f"bits={bits} says how INT8 is computed, and the case has no quantization: add one or leave bits out"]
         return []
-    if wanted.dtype == "fp8":
+    if wanted.type == "fp8":
         reasons = gpu_refusals.fp8(case, wanted) + _first_mode(wanted)
     else:
         reasons = _second_mode(case, wanted) if wanted.mode == "v2" else _first_mode(wanted)
@@ -70,7 +70,7 @@ def quantization(case: Case) -> list[str]:
         )
     if wanted.format != "qdq":
         reasons.append(f"format {wanted.format} is how an ONNX graph says it, and native has no graph: leave format out")
-    if wanted.dtype == "fp8":
+    if wanted.type == "fp8":
         return reasons
     if case.device == "cuda":
         reasons += gpu_refusals.numbers(case)
