@@ -13,6 +13,9 @@ from played import BY_TILES
 
 from pytest_perfq.kernels import reference
 
+# NaNs: quiet ones as processors make them, signalling ones, and ones that carry other bits.
+NANS = [0x7FC00000, 0xFFC00000, 0x7F800001, 0x7FC00001, 0x7FC001FF, 0x7F9ABCDE, 0xFFD23456, 0x7FFFFFFF, 0xFFFFFFFF]
+
 
 def by_torch(qkv, lengths, heads, scale):
     """torch's own attention, one sequence at a time."""
@@ -111,6 +114,37 @@ def test_nan_shows_where_it_is_seen_alone(part, rows, isa, kernels):
     struck[rows, 16:] = part != "value"
     struck[rows, 16 + 5] = True
     assert torch.equal(output.isnan(), struck)
+
+
+@pytest.mark.parametrize(("part", "rows"), [(0, [4]), (1, [3, 4, 5, 6])], ids=["query", "key"])
+@pytest.mark.parametrize("bits", NANS, ids=hex)
+def test_a_nan_is_one_whatever_its_bits_are(bits, part, rows, isa, kernels):
+    """As damaged weights have them: none becomes a finite weight of the softmax, which would hide it."""
+    qkv = normal(12, 3 * 16)
+    qkv[4, part * 16 + 5] = torch.tensor([bits], dtype=torch.int64).to(torch.int32).view(torch.float32)
+    for may_round in (False, True):
+        output = kernels.varlen_attention(qkv, bounds([3, 4, 5]), 1, 0.25, may_round)
+        assert output.isnan().all(1).nonzero().flatten().tolist() == output.isnan().any(1).nonzero().flatten().tolist() == rows
+
+
+@pytest.mark.parametrize("length", [1, 40, 500])
+def test_a_row_of_scores_that_are_all_minus_infinity_is_nan(length, isa, kernels):
+    """As torch.softmax of it is; where a row has one other score, that is the only weight."""
+    qkv = normal(length, 3 * 16)
+    qkv[:, 16] = -1.0
+    qkv[length // 2, 0] = torch.inf
+    expected = reference.varlen_attention(qkv, bounds([length]), 1, 0.25)
+    assert expected.isnan().all(1).nonzero().flatten().tolist() == [length // 2]
+    for may_round in (False, True):
+        assert torch.equal(kernels.varlen_attention(qkv, bounds([length]), 1, 0.25, may_round).isnan(), expected.isnan())
+    qkv = normal(length, 3 * 16)
+    qkv[:, 0], qkv[:, 16] = 1.0, -torch.inf
+    qkv[length // 2, 16] = 0.0
+    only = qkv[length // 2, 32:].expand(length, 16)
+    assert torch.equal(reference.varlen_attention(qkv, bounds([length]), 1, 0.25), only)
+    torch.testing.assert_close(kernels.varlen_attention(qkv, bounds([length]), 1, 0.25), only, rtol=1e-6, atol=0.0)
+    # A weight and what is summed are rounded to 8 bits.
+    torch.testing.assert_close(kernels.varlen_attention(qkv, bounds([length]), 1, 0.25, True), only, rtol=2**-8, atol=0.0)
 
 
 def test_what_does_not_fit_is_refused(isa, kernels):

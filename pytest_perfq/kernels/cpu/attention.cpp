@@ -129,7 +129,7 @@ void attend_block(const Attention& call, const Head& head, const Source& from, c
       }
     });
   }
-  for (int r = 0; r < rows; ++r) finish_row(call, head, q + r, buffer.out + r * width, 1.0f / sums[r]);
+  for (int r = 0; r < rows; ++r) finish_row(call, head, q + r, buffer.out + r * width, share_of(1.0f, sums[r], tops[r]));
 }
 
 // A thread's part of a call.

@@ -45,6 +45,10 @@ inline Source source(const Attention& call, const Head& head, float* rows) {
   return {rows, 3 * call.size, call.size};
 }
 
+// What a row is multiplied by after its sums: `unit` of the sum of its weights, `top` being the largest of its scores. Where every
+// score is -inf there is no softmax, and NaN says so as torch.softmax does: the mean of the values would hide it.
+inline float share_of(float unit, float sum, float top) { return top > kLowest ? unit / sum : __builtin_nanf(""); }
+
 // out[query] = row * share. What is to be quantized is scaled where it lies.
 inline void finish_row(const Attention& call, const Head& head, int64_t query, float* row, float share) {
   const int64_t at = ((head.first + query) * call.heads + head.head) * call.size;

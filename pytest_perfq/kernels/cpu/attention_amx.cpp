@@ -196,7 +196,7 @@ void attend_block(const Attention& call, const Head& head, const Source& from, c
   }
   for (int r = 0; r < rows; ++r) {
     float* out = buffer.out + r * width;
-    finish_row(call, head, q + r, out, unit / out[call.size]);
+    finish_row(call, head, q + r, out, share_of(unit, out[call.size], tops[r]));
   }
 }
 

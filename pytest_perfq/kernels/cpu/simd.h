@@ -205,10 +205,11 @@ inline IntsOf<V> nearest(V v) {
   return (IntsOf<V>)(v + every<V>(12582912.0f)) - int32_t{0x4B400000};
 }
 
-// 2^x for x <= 0, relative error under 2e-7; under 2^-126 it gives 2^-126, which no softmax can tell from zero.
+// 2^x for x <= 0, relative error under 2e-7; under 2^-126 it gives 2^-126, which no softmax can tell from zero. NaN gives NaN,
+// whatever its bits are: where the exponent was added to those, a NaN of a damaged file became a number.
 template <class V>
 inline V exp2_negative(V x) {
-  const V shift = every<V>(12582912.0f);
+  const V shift = every<V>(12582912.0f + 127.0f);  // leaves the exponent in the low bits of the mantissa as a float has it
   x = maximum(every<V>(-126.0f), x);
   const V moved = x + shift;
   const V f = x - (moved - shift);  // in [-0.5, 0.5]
@@ -219,7 +220,7 @@ inline V exp2_negative(V x) {
   p = p * f + every<V>(2.40222299e-1f);
   p = p * f + every<V>(6.93147219e-1f);
   p = p * f + every<V>(1.0f);
-  return (V)((IntsOf<V>)p + ((IntsOf<V>)moved << 23));
+  return p * (V)((IntsOf<V>)moved << 23);
 }
 
 }  // namespace PERFQ_ISA
