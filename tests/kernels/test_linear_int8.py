@@ -282,6 +282,23 @@ def test_weights_whose_products_would_saturate_together_are_refused(isa, kernels
     refused(lambda: kernels.pack_weight_int8(matrix, "w7a7"), "pack_weight_int8", "row 3", "column 0", 259, 258)
 
 
+@pytest.mark.parametrize(("bits", "largest"), [("w8a8", 127), ("w8a7", 64), ("w7a7", 32)])
+def test_weights_whose_sums_would_wrap_around_are_refused(bits, largest, isa, kernels):
+    """As many products as fit an int32 are taken, and one more is refused."""
+    most = (2**31 - 1) // BITS[bits].activation
+    matrix = torch.zeros(2, most // largest + 1, dtype=torch.int8)
+    matrix[1, :-1], matrix[1, -1] = -largest, -(most % largest)
+    packed = kernels.pack_weight_int8(matrix, bits)
+    if bits == "w8a8":  # the shortest row, which is enough
+        sums = matrix.sum(1, dtype=torch.int32)
+        for value, offset in ((255, 0), (0, 255), (255, 100)):
+            x, ends = torch.full((3, matrix.shape[1]), value, dtype=torch.uint8), (one(1.0), zero(offset), None, None)
+            got = kernels.linear_int8(x, packed, torch.ones(2), sums, None, *ends, bits, "none")
+            assert got[:, 1].tolist() == [float(torch.tensor((offset - value) * most).float())] * 3 and not got[:, 0].any()
+    matrix[1, -1] -= 1
+    refused(lambda: kernels.pack_weight_int8(matrix, bits), "pack_weight_int8", "row 1", most + 1, bits, most)
+
+
 def test_what_does_not_fit_is_refused(isa, kernels):
     matrix, scales = weight_int8(5, 8, "w8a7")
     packed, sums, bias = kernels.pack_weight_int8(matrix, "w8a7"), matrix.sum(1, dtype=torch.int32), normal(5)

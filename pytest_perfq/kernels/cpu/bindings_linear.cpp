@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "bindings.h"
 
@@ -50,16 +51,25 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   return y;
 }
 
-// What keeps the int16 sums of linear_int8 from saturating; -128 would break the widest by itself.
+int32_t levels_of(Bits bits) { return bits == Bits::kW8A8 ? 255 : 127; }
+
+// What keeps the int16 sums of linear_int8 from saturating, where -128 would break the widest by itself, and its int32 sums from
+// wrapping around.
 void check_weights(const char* op, const Input<int8_t>& rows, const std::string& bits, Bits kind) {
   const int limit = kind == Bits::kW7A7 ? 63 : 127;
-  for (int64_t at = 0; at < rows.count(); ++at) {
-    const int value = rows.data()[at];
-    if (value < -limit || value > limit) refuse(op, "a weight is ", value, "; ", bits, " takes -", limit, " to ", limit);
+  const int64_t in = rows.size(1), most = std::numeric_limits<int32_t>::max() / levels_of(kind);
+  for (int64_t row = 0; row < rows.size(0); ++row) {
+    int64_t sum = 0;
+    for (int64_t k = 0; k < in; ++k) {
+      const int value = rows.data()[row * in + k];
+      if (value < -limit || value > limit) refuse(op, "a weight is ", value, "; ", bits, " takes -", limit, " to ", limit);
+      sum += value < 0 ? -value : value;
+    }
+    if (sum <= most) continue;
+    refuse(op, "the weights of row ", row, " add up to ", sum, ", whose products may not fit an int32; ", bits, " takes ", most);
   }
   const int together = added_in_int16(kind);
   if (together == 0) return;
-  const int64_t in = rows.size(1);
   for (int64_t at = 0; at < rows.count(); at += in) {
     const int8_t* row = rows.data() + at;
     for (int64_t k = 0; k < in; k += 2 * together) {
@@ -125,7 +135,7 @@ Tensor linear_int8(const Tensor& x, const Tensor& weight, const Tensor& weight_s
     refuse(op, "input_scale and input_zero go together, and a uint8 x needs both");
   }
   if (output_scale.has_value() != output_zero.has_value()) refuse(op, "output_scale and output_zero go together");
-  const int32_t levels = call.bits == Bits::kW8A8 ? 255 : 127;
+  const int32_t levels = levels_of(call.bits);
   if (rows8) check_levels(op, *rows8, bits, levels);
   Quantized in_as{}, out_as{};
   if (input_scale) {
