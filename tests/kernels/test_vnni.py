@@ -25,7 +25,7 @@ import torch
 from kept import CACHE
 from operands import bounds, integers, normal, one, weight, weight_int8, zero
 
-from pytest_perfq.kernels import isas, ops, toolchain
+from pytest_perfq.kernels import build, isas, ops, toolchain
 from pytest_perfq.kernels.bits import BITS
 
 pytestmark = pytest.mark.skipif("avx2" not in isas.runnable(isas.cpu_flags()), reason="the sets are played on AVX2")
@@ -178,3 +178,18 @@ def test_the_real_instructions_are_in_the_library(name):
     assert len(tiles) == 2 * 2 * rows  # in fours and in twos, that ask for what comes next and that do not
     # Each step of eight of the depth is two products a row and vector; a sum that is kept on the stack would wait for it.
     assert not any(re.search(r"[yz]mm.*\(%r[sb]p|\(%r[sb]p.*[yz]mm", part) for part in tiles)
+
+
+@pytest.mark.parametrize("name", ["avx2", isas.AMX])
+def test_no_function_of_a_set_could_stand_for_one_of_another(name):
+    """Of functions that several objects carry under one name the linker keeps one, and all sets would run its instructions. So
+    what a set's sources leave behind, inlined where it is not in the set's namespace, has the set in its name."""
+    if toolchain.unavailable():
+        pytest.skip(str(toolchain.unavailable()))
+    if shutil.which("nm") is None:
+        pytest.skip("nm, which reads the library, is not on the path; it comes with binutils")
+    sources = [path.stem for path in sorted(build.SOURCES.glob("cpu/*.cpp")) if build.PER_ISA in path.read_text()]
+    path = played.library(CACHE, name, isas.X86[name].flags, sources, sanitize=False)
+    text = subprocess.run(["nm", "--defined-only", str(path)], capture_output=True, text=True, check=True).stdout
+    names = [line.split()[-1] for line in text.splitlines() if " _Z" in line]
+    assert len(names) > len(sources) and [one for one in names if f"5perfq{len(name)}{name}" not in one] == []
