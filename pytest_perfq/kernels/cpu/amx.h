@@ -44,13 +44,20 @@ template <int T>
 inline void tmm_zero() {
   asm volatile("tilezero %%tmm%c0" ::"i"(T));
 }
+inline void seen_rows([[maybe_unused]] const void* at, [[maybe_unused]] int64_t stride) {
+#ifdef __SANITIZE_ADDRESS__
+  for (int r = 0; r < kTmmRows; ++r) seen(static_cast<const char*>(at) + r * stride, kTmmBytes);
+#endif
+}
 // Rows `stride` bytes apart.
 template <int T>
 inline void tmm_load(const void* from, int64_t stride) {
+  seen_rows(from, stride);
   asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(T) : "memory");
 }
 template <int T>
 inline void tmm_store(void* to, int64_t stride) {
+  seen_rows(to, stride);
   asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(T) : "memory");
 }
 // Sums[m][n] += the products over k of X[m][k], a row of 64 unsigned bytes, with W[k / 4][n][k % 4], signed: of int32, that wrap

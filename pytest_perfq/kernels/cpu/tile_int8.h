@@ -51,6 +51,7 @@ inline const Bytes& weights(const int8_t* w, int group) { return *reinterpret_ca
 // that the sums wait.
 inline void add_eight(__m256i& left, __m256i& right, const __m256i (&a)[2], const int8_t* w, __m256i ones) {
   __m256i sum, other, products;
+  for (int group = 0; group < 2; ++group) seen(weights(w, group), 64);
   asm("vpmaddubsw %[w0], %[a0], %[s]\n\t"
       "vpmaddubsw %[w1], %[a1], %[p]\n\tvpaddw %[p], %[s], %[s]\n\t"
       "vpmaddubsw %[v0], %[a0], %[o]\n\t"
@@ -65,6 +66,7 @@ inline void add_eight(__m256i& left, __m256i& right, const __m256i (&a)[2], cons
 // total += sixteen products a column, eight in each of two int16. They are summed as a tree, which waits less than a chain.
 inline void add_sixteen(__m256i& total, const __m256i (&a)[4], const int8_t* w, __m256i ones) {
   __m256i sum, other, products;
+  for (int group = 0; group < 4; ++group) seen(weights(w, group), 32);
   asm("vpmaddubsw %[w0], %[a0], %[s]\n\t"
       "vpmaddubsw %[w1], %[a1], %[p]\n\tvpaddw %[p], %[s], %[s]\n\t"
       "vpmaddubsw %[w2], %[a2], %[p]\n\t"
