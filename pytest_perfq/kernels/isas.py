@@ -75,16 +75,23 @@ def compiled(flags: frozenset[str] | None = None) -> dict[str, tuple[str, ...]]:
     return {name: isa.flags for name, isa in sets.items() if name in wanted or name in PORTABLE}
 
 
+def best(flags: frozenset[str] | None = None) -> str:
+    """The best set of those that are compiled here and this processor runs. flags: of another processor, for tests. Raises
+    KernelsUnavailable."""
+    flags = cpu_flags() if flags is None else flags
+    kept = compiled(flags)
+    return [name for name in runnable(flags) if name in kept][-1]
+
+
 def held_back(flags: frozenset[str] | None = None) -> str | None:
     """What runs instead of the best set of this processor, where CHOICE leaves that out; None where it does not, or names what
     cannot be compiled. flags: of another processor, for tests."""
     flags = cpu_flags() if flags is None else flags
     try:
-        kept = compiled(flags)
+        runs = best(flags)
     except KernelsUnavailable:
         return None
-    best = [name for name in runnable(flags) if name in kept][-1]
-    return None if best == runnable(flags)[-1] else best
+    return None if runs == runnable(flags)[-1] else runs
 
 
 @cache

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pytest_perfq.errors import KernelsUnavailable
-from pytest_perfq.kernels import build
+from pytest_perfq.kernels import build, isas
 from pytest_perfq.kernels.fakes import FAKES
 
 # Set by `make check-native`: the library with the address and undefined-behaviour sanitizers in it.
@@ -32,10 +32,23 @@ def load(cache: Path, progress: Callable[[str], None] = lambda line: None) -> Pa
         if not _loaded:
             path = build.library(cache, progress, build.recipe(sanitize=os.environ.get(SANITIZE) == "1"))
             attach(path, "the native kernels")
+            hold_to_the_best()
             for fake in FAKES:
                 torch.library.register_fake(f"perfq::{fake.__name__}", fake)
             _loaded.append(path)
         return _loaded[0]
+
+
+def hold_to_the_best() -> None:
+    """Raises KernelsUnavailable where the library falls back: what is said of this machine would be said of another program.
+    Linux refuses tiles to a process one of whose threads has a signal stack that could not hold them."""
+    found = select_isa("auto")
+    if not isas.cpu_flags() or (best := isas.best()) not in list(isas.known())[list(isas.known()).index(found) + 1 :]:
+        return
+    raise KernelsUnavailable(
+        f"the native kernels can run on {found} in this process, and this processor has {best}, which the system does not give "
+        f"it; set {isas.CHOICE}={found} to have them run on that"
+    )
 
 
 def attach(path: Path, what: str) -> None:

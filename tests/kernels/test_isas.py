@@ -9,11 +9,14 @@ import ctypes
 import dataclasses
 import platform
 import shutil
+import subprocess
+import sys
 
 import pytest
+from kept import CACHE
 
 from pytest_perfq.errors import KernelsUnavailable
-from pytest_perfq.kernels import build, isas, toolchain
+from pytest_perfq.kernels import build, isas, ops, toolchain
 
 needs_compiler = pytest.mark.skipif(toolchain.unavailable() is not None, reason=str(toolchain.unavailable()))
 needs_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are sets of x86")
@@ -62,6 +65,44 @@ def test_tiles_count_where_the_system_gives_them(gives, tmp_path, monkeypatch):
 @pytest.mark.skipif(isas.AMX not in isas.runnable(isas.cpu_flags()), reason="this processor gives no tiles")
 def test_the_system_is_asked_as_the_library_asks(kernels):
     assert isas.gives_tiles() and kernels.select_isa("auto") == isas.AMX
+
+
+SMALL_STACK = """
+import ctypes, os, sys
+from pathlib import Path
+class Stack(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+memory = ctypes.create_string_buffer(2048)
+assert ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(ctypes.addressof(memory), 0, len(memory))), None) == 0
+from pytest_perfq.errors import KernelsUnavailable
+from pytest_perfq.kernels import ops
+try:
+    ops.load(Path(sys.argv[1]))
+except KernelsUnavailable as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(isas.AMX not in isas.runnable(isas.cpu_flags()), reason="this processor gives no tiles")
+def test_tiles_that_the_system_refuses_to_a_process_are_told_of(kernels):
+    """It does where a thread has a signal stack that could not hold them."""
+    done = subprocess.run([sys.executable, "-c", SMALL_STACK, str(CACHE)], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == [
+        "the native kernels can run on avx512bf16 in this process, and this processor has amx, which the system does not give it; "
+        "set PERFQ_KERNELS_ISAS=avx512bf16 to have them run on that"
+    ], done.stderr
+
+
+@needs_x86
+@pytest.mark.parametrize(("found", "refused"), [("portable", True), ("avx2", False), ("amx", False)])
+def test_a_library_that_falls_back_is_refused(found, refused, monkeypatch):
+    monkeypatch.delenv(isas.CHOICE, raising=False)
+    monkeypatch.setattr(isas, "cpu_flags", lambda: HASWELL)
+    monkeypatch.setattr(ops, "select_isa", lambda wanted: found)
+    if not refused:
+        return ops.hold_to_the_best()
+    with pytest.raises(KernelsUnavailable, match=r"can run on portable in this process, and this processor has avx2, "):
+        ops.hold_to_the_best()
 
 
 @needs_x86
