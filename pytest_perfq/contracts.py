@@ -192,7 +192,8 @@ class Task(Protocol):
         finite or not of the promised shape."""
 
     def scores(self, case: Case, examples: Examples, outcomes: Outcomes) -> tuple[Score, ...]:
-        """The metrics of `case.metrics` (the task's own where empty) from the outcomes; the first is primary."""
+        """The metrics of `case.metrics` from the outcomes, the first primary; where it names none, the task's own
+        (`_declared.metrics`)."""
 
     def token_lengths(self, case: Case, model: Model, examples: Examples) -> tuple[int, ...]:
         """Real tokens of each encoded example, for latency batches with the data set's own lengths."""

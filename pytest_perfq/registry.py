@@ -77,16 +77,16 @@ def _unloadable(kind: str, point: Any, reason: str) -> str:
 
 
 @cache
-def declared(kind: str, name: str) -> Callable[[Any], None] | None:
-    """What is known of `name` before it is imported: a function that raises UsageError for a case that cannot be, or None
-    where nothing is declared. It stands as `check` in the kind's `_declared.py`; a package outside names its own by an entry
-    point of the same name in `<group>.declared`, in a module that imports nothing heavy."""
+def declared(kind: str, name: str, what: str = "check") -> Callable[[Any], Any] | None:
+    """What is known of `name` before it is imported: a function over cases, or None where nothing is declared. `check` raises
+    UsageError for a case that cannot be. It stands in the kind's `_declared.py`; a package outside names its `check` by an
+    entry point of the same name in `<group>.declared`, in a module that imports nothing heavy."""
     folder, _, group = KINDS[kind]
-    found: Callable[[Any], None]
+    found: Callable[[Any], Any]
     if name in _files(folder):
-        found = importlib.import_module(f"pytest_perfq.{folder}._declared").check
+        found = getattr(importlib.import_module(f"pytest_perfq.{folder}._declared"), what)
         return found
-    point = _entry_points(f"{group}.declared").get(name)
+    point = _entry_points(f"{group}.declared").get(name) if what == "check" else None
     return None if point is None else _loaded(kind, point)
 
 

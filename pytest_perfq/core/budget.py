@@ -6,7 +6,7 @@ Knows no measurement: judging is verdict.py's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -214,46 +214,3 @@ def limits_for(budgets: Sequence[Budget], case: Case, gpu: str) -> tuple[Limit, 
             metric = budget.metric if rule in ACCURACY_RULES else None
             found[rule, metric] = Limit(rule, value, metric, f"budget {index + 1}{budget.entry(rule)}")
     return tuple(found.values())
-
-
-def check_used(budgets: Sequence[Budget], cases: Iterable[Case], floating: Iterable[str] = ("gpu",)) -> None:
-    """Raises UsageError for a budget that matches no case, or whose promise is about none of those that it matches.
-    floating: keys that depend on the machine of the run, such as the gpu, and so are not held against the entry."""
-    wheres = [{key: value for key, value in budget.where.items() if key not in set(floating)} for budget in budgets]
-    # Entry -> its promises that no case was found for yet.
-    idle = {index: set(budget.limits()) for index, budget in enumerate(budgets) if wheres[index]}
-    matched: set[int] = set()
-    seen: set[tuple[Any, ...]] = set()
-    keys = sorted({key for index in idle for key in wheres[index]})
-    for case in cases if idle else ():
-        axes = case.axes()
-        # Cases that agree on the keys that budgets ask about match the same budgets: look at each combination once.
-        point = (*(axes[key] for key in keys), case.kind, case.is_original)
-        if point in seen:
-            continue
-        seen.add(point)
-        for index in [index for index in idle if matches(wheres[index], axes)]:
-            matched.add(index)
-            idle[index] = {rule for rule in idle[index] if not about(rule, case)}
-            if not idle[index]:
-                del idle[index]
-        if not idle:
-            return
-    kinds = {point[-2] for point in seen}
-    for index, idle_rules in idle.items():
-        name = f"budget {index + 1}{budgets[index].label}"
-        if index in matched:
-            # A sweep without accuracy or without latency cases may share its budgets with one that has them.
-            rules = sorted(rule for rule in idle_rules if _kind(rule) in kinds)
-            if not rules:
-                continue
-            subject = f"{_kind(rules[0])} cases" + (" other than the original" if rules[0] in RELATIVE_RULES else "")
-            raise UsageError(f"{name} promises {rules[0]}, which is about {subject}, and matches none; mend its where")
-        values = {key: sorted({str(point[keys.index(key)]) for point in seen}) for key in wheres[index]}
-        known = "; ".join(f"{key}: {', '.join(some)}" for key, some in values.items())
-        raise UsageError(f"{name} matches no case of its sweep; values of {known}")
-
-
-def _kind(rule: str) -> str:
-    """The kind of case that a promise is about, of those that are about one kind."""
-    return "accuracy" if rule in ACCURACY_RULES else "latency"

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pytest_perfq import registry
-from pytest_perfq.core.budget import AXES, Budget, Limit, check_used, limits_for, matches
+from pytest_perfq.core.budget import AXES, Budget, Limit, limits_for, matches
 from pytest_perfq.core.case import DEVICES, PADDINGS, PRECISIONS, Case
 from pytest_perfq.core.quantization import Quantization
 from pytest_perfq.core.spec import Spec
+from pytest_perfq.core.used import check_metrics, check_used
 from pytest_perfq.errors import UnknownName, UsageError
 
 ATTRIBUTE = "__perfq_sweep__"
@@ -108,6 +109,12 @@ def _check_declared(case: Case) -> None:
             check(case)
 
 
+def _scored(case: Case) -> tuple[str, ...] | None:
+    """What the case's task scores where it is not told; None where the task does not say. Imports no task."""
+    metrics = registry.declared("task", case.task.name, "metrics")
+    return None if metrics is None else metrics(case)
+
+
 def _model(value: Any) -> tuple[str, str]:
     if isinstance(value, tuple):
         label, source = value
@@ -170,9 +177,6 @@ class Sweep:
             _positive("samples", self.fields["samples"])
         self.exclude = _entries("exclude", self.fields.pop("exclude"), Mapping, "{axis: value or pattern}")
         self.budgets = _entries("budgets", self.fields.pop("budgets"), Budget, "Budget(...)")
-        for budget in self.budgets:
-            if budget.metric is not None and self.fields["metrics"]:
-                UnknownName.check("metric of a budget, among those of its sweep,", [budget.metric], self.fields["metrics"])
         for where in self.exclude:
             UnknownName.check("axis in exclude", where, AXES)
         self._cases: dict[tuple[str, str], tuple[Case, ...]] = {}
@@ -217,6 +221,7 @@ class Sweep:
             # On a machine without the device asked for, entries about it are idle, not wrong.
             floating = {"gpu"} | ({"device"} if "auto" in self.axes["device"] else set())
             check_used(self.budgets, cases, floating)
+            check_metrics(self.budgets, cases, _scored, floating)
             self._cases[key] = cases
         return self._cases[key]
 

@@ -7,6 +7,8 @@ is measured.
 
 from __future__ import annotations
 
+import re
+
 from pytest_perfq.core.case import Case
 from pytest_perfq.core.options import Option, read
 from pytest_perfq.core.spec import Spec, Value
@@ -26,6 +28,14 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "token-classification": {},
     "text-classification": {},
 }
+# What is scored where no metric is named; the first is the primary one.
+METRICS = {
+    "question-answering": ("f1", "exact_match"),
+    "token-classification": ("f1", "precision", "recall", "accuracy"),
+    "text-classification": ("accuracy",),
+}
+# The same of data sets that are scored otherwise; the last word of a name tells.
+METRICS_OF = {"mrpc": ("accuracy", "f1"), "qqp": ("accuracy", "f1"), "cola": ("matthews_correlation", "accuracy")}
 # What people write -> what they mean, where letters alone would lead to another task.
 ALIASES = {
     "sequence-classification": "text-classification",
@@ -42,6 +52,12 @@ SOURCES = ("synthetic", "finetuned", "package")
 def options(task: Spec) -> dict[str, Value]:
     """The options of a task over their defaults. Raises UnknownName and UsageError."""
     return read("task", task, OPTIONS.get(task.name, {}))
+
+
+def metrics(case: Case) -> tuple[str, ...]:
+    """What the case is scored by."""
+    own = METRICS_OF.get(re.split("[:/-]", case.dataset)[-1]) if case.task.name == "text-classification" else None
+    return case.metrics or own or METRICS[case.task.name]
 
 
 def check(case: Case) -> None:

@@ -72,10 +72,6 @@ class HeadTask(ABC):
     def references(self, examples: Examples, rows: Rows, outcomes: Outcomes, metric: str) -> tuple[list[Any], list[Any]]:
         """Predictions and references as `evaluate` takes them."""
 
-    def default_metrics(self, dataset: str) -> tuple[str, ...]:
-        """What is scored when nothing is asked for; the first is primary."""
-        return self.metrics
-
     def fits(self, model: Model, examples: Examples) -> None:
         """Raises UsageError for a model whose labels are not the data set's."""
         return  # a head without labels of its own fits any
@@ -130,7 +126,7 @@ class HeadTask(ABC):
         """The case's metrics, the first primary. See contracts.Task."""
         rows = taken(case, examples)
         found = []
-        for at, metric in enumerate(case.metrics or self.default_metrics(examples.name)):
+        for at, metric in enumerate(_declared.metrics(case)):
             formula = metrics.formula(self.name, metric)
             if formula is not None:
                 found.append(metrics.score(metric, formula, outcomes, primary=at == 0))

@@ -23,8 +23,6 @@ from pytest_perfq.tasks._table import Rows, Table, need
 
 TEXTS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
          ("sentence",), ("text",))  # fmt: skip
-# What a data set is scored by where that is not accuracy alone; the last word of its name tells.
-METRICS = {"mrpc": ("accuracy", "f1"), "qqp": ("accuracy", "f1"), "cola": ("matthews_correlation", "accuracy")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +40,6 @@ class TextClassification(HeadTask):
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     synthetic: ClassVar[str] = "sst2"
     per_token: ClassVar[bool] = False
-
-    def default_metrics(self, dataset: str) -> tuple[str, ...]:
-        """MRPC and QQP: accuracy, F1. CoLA: Matthews, accuracy. Any other: accuracy."""
-        return METRICS.get(dataset.replace(":", "-").replace("/", "-").rpartition("-")[2], ("accuracy",))
 
     def read(self, table: Table) -> tuple[Rows, tuple[str, ...]]:
         """Rows with id, texts (one or two) and label (an index); class names."""

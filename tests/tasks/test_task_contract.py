@@ -36,6 +36,7 @@ def test_scores_follow_from_their_formulas(evaluated):
     task, case, _, examples, outcomes = evaluated
     found = task.scores(case, examples, outcomes)
     assert [score.primary for score in found] == [True] + [False] * (len(found) - 1)
+    assert tuple(score.metric for score in found) == registry.declared("task", task.name, "metrics")(case)
     for score in found:
         assert score.n == SAMPLES
         assert score.value == scores.score(score.formula, outcomes.columns)
